@@ -1,0 +1,345 @@
+"""What all environments of one repository share: YAML in, frozen values out. Read once per sandbox.
+
+Unknown keys are errors, so that a typo is found before a push needs it. Secrets are references
+(`secretsmanager:<id>` or `ssm:<name>`), never values. `python -m qa_env.blueprint schema` prints the JSON
+Schema for editors, `… check FILE…` validates, `… index DIR` prints what the receiver needs to know.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from qa_env import naming
+from qa_env.model import Slug
+
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+Variable = Annotated[str, StringConstraints(pattern=VARIABLE)]
+SecretRef = Annotated[str, StringConstraints(pattern=r"^(secretsmanager|ssm):[A-Za-z0-9/_+=.@:-]+$")]
+RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,11}$")]
+DATA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,63}")
+
+
+def _template(text: str) -> str:
+    unknown = set(re.findall(r"\{[^}]*\}", text)) - {"{slug}", "{slug_}", "{branch_}"}
+    if unknown or not any(part in text for part in ("{slug}", "{slug_}", "{branch_}")):
+        raise ValueError("needs one of {slug}, {slug_} or {branch_} and no other placeholder")
+    return text
+
+
+NameTemplate = Annotated[str, AfterValidator(_template)]
+
+
+class BlueprintError(Exception):
+    """A blueprint that cannot be used: names the file, the key and what would be right."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LoadBalancer(_Model):
+    """A load balancer for QA and the ports that environments may claim on it."""
+
+    arn: str = Field(pattern=r"^arn:[a-z-]+:elasticloadbalancing:[a-z0-9-]+:\d{12}:loadbalancer/app/.+$")
+    host: str = Field(pattern=r"^[A-Za-z0-9.{}-]+$", description="Name in URLs; may contain {slug}.")
+    ports: str = Field(pattern=r"^\d{1,5}-\d{1,5}$", description="Inclusive range, e.g. 10001-10049.")
+    protocol: Literal["HTTP", "HTTPS"] = "HTTP"
+    certificate_arn: str | None = None
+    ssl_policy: str = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        first, last = self.port_range.start, self.port_range.stop - 1
+        if not 1 <= first <= last <= 65535:
+            raise ValueError("ports must be first-last with 1 <= first <= last <= 65535")
+        if (self.protocol == "HTTPS") != (self.certificate_arn is not None):
+            raise ValueError("HTTPS needs certificate_arn, HTTP must not have one")
+        return self
+
+    @property
+    def port_range(self) -> range:
+        """The ports that may be claimed, in order of preference."""
+        first, last = (int(part) for part in self.ports.split("-"))
+        return range(first, last + 1)
+
+
+class HealthCheck(_Model):
+    """Short by default: AWS's own 30 s × 5 keeps every deployment waiting for 150 s (facts B1-9)."""
+
+    path: str = Field(default="/", pattern=r"^/")
+    interval: int = Field(default=5, ge=5, le=300, description="Seconds.")
+    timeout: int = Field(default=4, ge=2, le=120, description="Seconds; less than interval.")
+    healthy: int = Field(default=2, ge=2, le=10)
+    unhealthy: int = Field(default=2, ge=2, le=10)
+    codes: str = "200-399"
+
+    @model_validator(mode="after")
+    def _timeout_within_interval(self) -> Self:
+        if self.timeout >= self.interval:
+            raise ValueError("timeout must be less than interval")
+        return self
+
+
+class Capacity(_Model):
+    """Where tasks run: a launch type, or a capacity provider such as FARGATE_SPOT."""
+
+    launch_type: Literal["EC2", "FARGATE"] | None = None
+    provider: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.launch_type is None) == (self.provider is None):
+            raise ValueError("give either launch_type or provider")
+        return self
+
+
+class Deployment(_Model):
+    """How a new commit replaces the old one. `replace` stops first: no spare capacity, never two versions."""
+
+    strategy: Literal["replace", "rolling"] = "replace"
+    failures: int = Field(default=2, ge=1, le=10, description="Failed tasks until the deployment fails.")
+    grace: int = Field(default=60, ge=0, le=7200, description="Seconds a booting web task may be unhealthy.")
+
+
+class Role(_Model):
+    """One process of the application with its own ECS service, copied from a STG service."""
+
+    copy_of: str = Field(description="The STG service in `cluster` whose task definition is copied.")
+    container: str = Field(description="The container that runs the branch's image.")
+    port: int | None = Field(default=None, ge=1, le=65535, description="Container port; web roles only.")
+    health_check: HealthCheck = HealthCheck()
+    deregistration_delay: int = Field(default=5, ge=0, le=3600, description="Seconds; AWS's default is 300.")
+    count: int = Field(default=1, ge=1, le=10)
+    cpu: int | None = Field(default=None, ge=128)
+    memory: int | None = Field(default=None, ge=128, description="MiB.")
+    capacity: Capacity | None = Field(default=None, description="As the STG service where absent.")
+    command: tuple[str, ...] | None = None
+    environment: dict[Variable, str] = {}
+    threads: int | None = Field(default=None, ge=1, le=64, description="RAILS_MAX_THREADS of this role.")
+    log_group: str = Field(pattern=r"^[A-Za-z0-9._/#-]{1,512}$")
+    exec: bool = Field(default=True, description="ECS Exec; the task role needs ssmmessages (facts B2-17).")
+    deployment: Deployment = Deployment()
+
+    @property
+    def web(self) -> bool:
+        """Does this role have a port, and so a listener and a URL?"""
+        return self.port is not None
+
+
+class Pipeline(_Model):
+    """The CodePipeline that every branch gets, and when it starts."""
+
+    connection_arn: str = Field(pattern=r"^arn:[a-z-]+:code(star-)?connections:.+:connection/.+$")
+    role_arn: str = Field(pattern=r"^arn:[a-z-]+:iam::\d{12}:role/.+$")
+    artifact_bucket: str = Field(pattern=r"^[a-z0-9.-]{3,63}$")
+    build_project: str
+    migrate_project: str | None = Field(default=None, description="CodeBuild in the VPC; absent: no Migrate.")
+    environment: dict[Variable, str] = {}
+    start: Literal["push", "checks"] = "push"
+    required_checks: tuple[str, ...] = Field(default=(), description="Names of checks or statuses.")
+
+    @model_validator(mode="after")
+    def _checks(self) -> Self:
+        if (self.start == "checks") != bool(self.required_checks):
+            raise ValueError("start: checks needs required_checks, start: push must not have them")
+        return self
+
+
+class Database(_Model):
+    """The shared STG MySQL server. The secret holds JSON with host, port, username and password."""
+
+    secret: SecretRef
+    schema_name: NameTemplate = Field(default="{slug}", alias="schema")
+    prefix: str = Field(default="qa", pattern=r"^[a-z][a-z0-9]{1,9}[-_]?$")
+    variable: Variable = "DB_NAME"
+    charset: str = Field(default="utf8mb4", pattern=r"^[a-z0-9]+$")
+    collation: str | None = Field(default=None, pattern=r"^[a-z0-9_]+$")
+
+
+class Redis(_Model):
+    """How environments share Redis. The secret holds JSON with url (redis:// or rediss://)."""
+
+    mode: Literal["namespace", "database", "none"] = "none"
+    secret: SecretRef | None = None
+    namespace: NameTemplate = "{slug_}"
+    prefix: str = Field(default="qa", pattern=r"^[a-z][a-z0-9]{1,9}[-_]?$")
+    database: int = Field(default=0, ge=0, le=1023, description="namespace mode: the database all share.")
+    databases: str | None = Field(default=None, pattern=r"^\d{1,4}-\d{1,4}$", description="database mode.")
+    variables: dict[Variable, str] = Field(
+        default={},
+        description="Variables for the application; {namespace}, {database} are filled in.",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.mode == "none") != (self.secret is None):
+            raise ValueError("namespace and database modes need secret, none must not have one")
+        if (self.mode == "database") != (self.databases is not None):
+            raise ValueError("database mode needs databases (e.g. 1-15), other modes must not have it")
+        return self
+
+    @property
+    def numbers(self) -> range:
+        """The numbered databases that environments may claim."""
+        first, last = (int(part) for part in (self.databases or "1-0").split("-"))
+        return range(first, last + 1)
+
+
+class GitHub(_Model):
+    """Credentials for asking where a branch is and for reporting. The secret holds JSON:
+    `{"token": …}` for a fine-grained token, `{"app_id", "installation_id", "private_key"}` for an App."""
+
+    secret: SecretRef
+    api_url: str = Field(default="https://api.github.com", pattern=r"^https?://[^?#\s]+$")
+
+
+class Blueprint(_Model):
+    """Everything that is not the branch's own. `file` is where it was read from, for messages."""
+
+    version: Literal[1]
+    repository: str = Field(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")
+    branch_prefix: str = Field(default="qa/", pattern=r"^[a-z][a-z0-9]{0,9}/$")
+    slug_prefix: str = Field(default="", pattern=r"^([a-z][a-z0-9]{0,9})?$")
+    cluster: str
+    image_repository: str = Field(pattern=r"^[a-z0-9._/-]{2,256}$", description="The ECR repository.")
+    load_balancers: tuple[LoadBalancer, ...] = Field(min_length=1)
+    roles: dict[RoleName, Role] = Field(min_length=1, max_length=10)
+    branch_variable: Variable = "BRANCH"
+    threads_variable: Variable = "RAILS_MAX_THREADS"
+    pipeline: Pipeline
+    database: Database | None = None
+    redis: Redis = Redis()
+    github: GitHub | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.slug_prefix and f"{self.slug_prefix}/" == self.branch_prefix:
+            raise ValueError("slug_prefix must differ from branch_prefix: their slugs would be confused")
+        if self.pipeline.start == "checks" and self.github is None:
+            raise ValueError(
+                "pipeline.start: checks needs github: one webhook cannot tell that all are green"
+            )
+        return self
+
+    @property
+    def web_roles(self) -> dict[str, Role]:
+        """The roles that have a listener and a URL."""
+        return {name: role for name, role in self.roles.items() if role.web}
+
+    def load_balancer(self, arn: str) -> LoadBalancer | None:
+        """The entry of a load balancer; None if the blueprint no longer has it."""
+        return next((lb for lb in self.load_balancers if lb.arn == arn), None)
+
+
+def parse(text: str, file: str) -> Blueprint:
+    """Read one blueprint; BlueprintError lists every mistake with its key."""
+    try:
+        return Blueprint.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise BlueprintError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        raise BlueprintError("\n".join(f"{file}: {line}" for line in _mistakes(error))) from error
+
+
+def load(directory: Path) -> dict[str, Blueprint]:
+    """Every `*.yaml` of the directory by repository. Files called `example*` are documentation.
+
+    Raises BlueprintError also where two files would give environments the same names.
+    """
+    files = sorted(path for path in directory.glob("*.yaml") if not path.name.startswith("example"))
+    read = {path.name: parse(path.read_text("utf-8"), path.name) for path in files}
+    _refuse_shared(read, "repository", lambda b: b.repository.lower())
+    _refuse_shared(read, "slug_prefix (with branch_prefix)", lambda b: f"{b.slug_prefix} {b.branch_prefix}")
+    return {blueprint.repository: blueprint for blueprint in read.values()}
+
+
+def index(blueprints: Iterable[Blueprint]) -> dict[str, dict[str, Any]]:
+    """What the receiver must know of each repository, so that it need not read YAML."""
+    return {
+        b.repository.lower(): {
+            "repository": b.repository,
+            "branch_prefix": b.branch_prefix,
+            "slug_prefix": b.slug_prefix,
+            "checks": b.pipeline.start == "checks",
+        }
+        for b in blueprints
+    }
+
+
+def data_name(template: str, prefix: str, slug: Slug, branch: str) -> str:
+    """A schema or namespace name that is certainly ours; ValueError says why it cannot be."""
+    name = naming.expand(template, slug, branch)
+    if not is_ours(name, prefix):
+        raise ValueError(f"{name!r} is not a name of 3-64 letters, digits, '_', '.' and '-' after {prefix!r}")
+    return name
+
+
+def is_ours(name: str, prefix: str) -> bool:
+    """The mark of data that has no tags: our prefix, then something, in harmless characters only."""
+    return (
+        DATA_NAME.fullmatch(name) is not None
+        and name.startswith(prefix)
+        and len(name) > len(prefix) + 1
+        and (prefix[-1] in "-_" or name[len(prefix)] in "-_")
+    )
+
+
+def _mistakes(error: ValidationError) -> Iterable[str]:
+    for mistake in error.errors():
+        where = ".".join(str(part) for part in mistake["loc"]) or "the file"
+        given = "" if mistake["type"] == "missing" else f" (found {_short(mistake.get('input'))})"
+        yield f"{where}: {mistake['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else type(value).__name__
+    return repr(text if len(text) <= 60 else text[:57] + "…")
+
+
+def _refuse_shared(read: dict[str, Blueprint], what: str, of: Any) -> None:
+    seen: dict[str, str] = {}
+    for file, blueprint in read.items():
+        other = seen.setdefault(of(blueprint), file)
+        if other != file:
+            raise BlueprintError(f"{file}: {what} is the same as in {other}; give this one another")
+
+
+def main(arguments: list[str]) -> int:
+    """`schema`, `check FILE…` or `index DIR`."""
+    try:
+        match arguments:
+            case ["schema"]:
+                print(json.dumps(Blueprint.model_json_schema(), indent=2))
+            case ["check", *files] if files:
+                for file in files:
+                    parse(Path(file).read_text("utf-8"), file)
+                    print(f"{file}: fine")
+            case ["index", directory]:
+                print(json.dumps(index(load(Path(directory)).values()), indent=2))
+            case _:
+                print("usage: python -m qa_env.blueprint schema | check FILE… | index DIR", file=sys.stderr)
+                return 2
+    except (BlueprintError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,227 @@
+"""The words of the design as frozen values. No I/O, standard library only.
+
+The receiver imports this module on every cold start, so it stays that way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any, NewType, Protocol
+
+from qa_env.errors import NotReady
+
+Slug = NewType("Slug", str)
+"""An environment's one name: `[a-z0-9-]`, at most 40 characters (`naming.slug`)."""
+
+Outputs = Mapping[str, str]
+"""What a resource tells the others: ARNs, names, numbers, all as strings."""
+
+
+class Ref(StrEnum):
+    """What a webhook says about a branch."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    CHECKED = "checked"  # a check on a commit finished: a reason to look, no news about the branch
+
+
+@dataclass(frozen=True)
+class Change:
+    """“Branch B of repository R is now at commit C / is gone”, signature verified.
+
+    `commit` is empty where GitHub does not say (`create`, `delete`), `before` likewise. `pushed_at` is the
+    repository's last push in epoch seconds, 0 if unknown: a hint about order, never more.
+    """
+
+    slug: str
+    repository: str
+    branch: str
+    ref: Ref
+    commit: str = ""
+    before: str = ""
+    pushed_at: int = 0
+    by: str = ""
+    event: str = ""
+    delivery: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The message on the queue."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Change:
+        """Read a message; fields this build does not know are ignored."""
+        known = {f.name for f in fields(cls)}
+        kept = {name: value for name, value in values.items() if name in known}
+        return cls(**{**kept, "ref": Ref(kept["ref"])})
+
+
+class Desired(StrEnum):
+    """What Git wants of an environment."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+
+
+class State(StrEnum):
+    """What a resource last said of itself."""
+
+    READY = "ready"
+    WAITING = "waiting"
+    BLOCKED = "blocked"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What one resource last said: a state, one sentence, and its outputs."""
+
+    state: State
+    message: str = ""
+    outputs: Outputs = field(default_factory=dict)
+    generation: int = 0
+    since: str = ""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the pipeline produced last: written by the `deploy` function, read by everybody else."""
+
+    commit: str
+    image: str
+    execution: str
+
+
+class Phase(StrEnum):
+    """An environment's state for people. Derived, never stored."""
+
+    QUEUED = "queued"
+    BUILDING = "building"
+    DEPLOYING = "deploying"
+    READY = "ready"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    DELETING = "deleting"
+
+
+REPORTS = frozenset({"commit_status"})
+"""Kinds that tell people about an environment; they never decide its phase."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The record: what is wanted and what was last seen; not the truth about AWS.
+
+    `generation` changes with every wish and is the fence of every write. `claims` maps what is claimed
+    (`port/app`, `schema`, `redis`) to the claimed thing; `conditions` is keyed `kind/name` or `kind`.
+    """
+
+    slug: Slug
+    repository: str
+    branch: str
+    desired: Desired
+    commit: str
+    generation: int
+    by: str = ""
+    at: str = ""
+    before: str = ""
+    pushed_at: int = 0
+    built: Built | None = None
+    claims: Mapping[str, str] = field(default_factory=dict)
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+
+    def output(self, kind: str, name: str = "") -> Outputs:
+        """What a resource of this environment said when it was ready; NotReady until it is."""
+        condition = self.conditions.get(key(kind, name))
+        if condition is None or condition.state is not State.READY:
+            raise NotReady(f"waiting for the {label(kind, name)}")
+        return condition.outputs
+
+    def remembered(self, kind: str, name: str = "") -> Outputs:
+        """What a resource last said in any state; a hint only, empty if it never spoke."""
+        condition = self.conditions.get(key(kind, name))
+        return condition.outputs if condition else {}
+
+    def require_gone(self, *kinds: str) -> None:
+        """NotReady while something of these kinds may still run: data goes only after its users."""
+        for name, condition in self.conditions.items():
+            if name.split("/")[0] in kinds and not self.is_gone(condition):
+                raise NotReady(f"waiting until the {label(*name.split('/'))} is gone")
+
+    def is_gone(self, condition: Condition) -> bool:
+        """Was this seen gone under the present wish?"""
+        return condition.state is State.GONE and condition.generation == self.generation
+
+    def with_conditions(self, conditions: Mapping[str, Condition]) -> Environment:
+        """The same environment with these conditions laid over its own."""
+        return replace(self, conditions={**self.conditions, **conditions})
+
+    @property
+    def phase(self) -> Phase:
+        """The one word that people see."""
+        if self.desired is Desired.ABSENT:
+            return Phase.DELETING
+        mine = {k: c for k, c in self.conditions.items() if k.split("/")[0] not in REPORTS}
+        states = {c.state for c in mine.values() if c.generation == self.generation}
+        for state, phase in ((State.BLOCKED, Phase.BLOCKED), (State.FAILED, Phase.FAILED)):
+            if state in states:
+                return phase
+        if not states:
+            return Phase.QUEUED
+        if State.WAITING not in states and all(c.generation == self.generation for c in mine.values()):
+            return Phase.READY
+        return Phase.DEPLOYING if self.built and self.built.commit == self.commit else Phase.BUILDING
+
+    @property
+    def settled(self) -> bool:
+        """Nothing left to do until somebody wishes for something else: only ready environments are."""
+        return self.phase is Phase.READY
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Role → URL, of every web role whose listener has been seen."""
+        listeners = (name for name in self.conditions if name.startswith("listener/"))
+        return {
+            name.split("/")[1]: self.conditions[name].outputs["url"]
+            for name in sorted(listeners)
+            if "url" in self.conditions[name].outputs
+        }
+
+
+def key(kind: str, name: str = "") -> str:
+    """A condition's key in the record."""
+    return f"{kind}/{name}" if name else kind
+
+
+def label(kind: str, name: str = "") -> str:
+    """The same for people: `target group of app`."""
+    words = kind.replace("_", " ")
+    return f"{words} of {name}" if name else words
+
+
+class Resource(Protocol):
+    """One kind of thing per environment and, where it has a `name`, per role. The contract:
+
+    `ensure` finds first and changes only on difference; `delete` finds by derived name. Both raise
+    NotReady instead of waiting, Blocked when only a person can help, and let anything else escape. A
+    thing with our name but without our owner tag is not ours: `ensure` is Blocked, `delete` leaves it.
+    A crash after any single call is repaired by calling again.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def ensure(self, env: Environment) -> Outputs:
+        """Returns ⇒ usable now, with the same outputs when called again."""
+
+    def delete(self, env: Environment) -> None:
+        """Returns ⇒ it is gone, or never was."""
+
+    def owners(self) -> Iterator[Slug]:
+        """Every environment that has this kind in the world."""
