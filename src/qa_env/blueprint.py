@@ -27,12 +27,12 @@ from pydantic import (
 
 from qa_env import naming
 from qa_env.model import Slug
+from qa_env.naming import is_ours
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 Variable = Annotated[str, StringConstraints(pattern=VARIABLE)]
 SecretRef = Annotated[str, StringConstraints(pattern=r"^(secretsmanager|ssm):[A-Za-z0-9/_+=.@:-]+$")]
 RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,11}$")]
-DATA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,63}")
 
 
 def _template(text: str) -> str:
@@ -123,6 +123,7 @@ class Role(_Model):
     copy_of: str = Field(description="The STG service in `cluster` whose task definition is copied.")
     container: str = Field(description="The container that runs the branch's image.")
     port: int | None = Field(default=None, ge=1, le=65535, description="Container port; web roles only.")
+    target_type: Literal["ip", "instance"] = Field(default="ip", description="instance: bridge networking.")
     health_check: HealthCheck = HealthCheck()
     deregistration_delay: int = Field(default=5, ge=0, le=3600, description="Seconds; AWS's default is 300.")
     count: int = Field(default=1, ge=1, le=10)
@@ -242,6 +243,13 @@ class Blueprint(_Model):
         """The roles that have a listener and a URL."""
         return {name: role for name, role in self.roles.items() if role.web}
 
+    @property
+    def registry(self) -> str:
+        """The host of the ECR registry, in the account and region of the load balancers."""
+        _, partition, _, region, account, _ = self.load_balancers[0].arn.split(":", 5)
+        suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+        return f"{account}.dkr.ecr.{region}.{suffix}"
+
     def load_balancer(self, arn: str) -> LoadBalancer | None:
         """The entry of a load balancer; None if the blueprint no longer has it."""
         return next((lb for lb in self.load_balancers if lb.arn == arn), None)
@@ -288,16 +296,6 @@ def data_name(template: str, prefix: str, slug: Slug, branch: str) -> str:
     if not is_ours(name, prefix):
         raise ValueError(f"{name!r} is not a name of 3-64 letters, digits, '_', '.' and '-' after {prefix!r}")
     return name
-
-
-def is_ours(name: str, prefix: str) -> bool:
-    """The mark of data that has no tags: our prefix, then something, in harmless characters only."""
-    return (
-        DATA_NAME.fullmatch(name) is not None
-        and name.startswith(prefix)
-        and len(name) > len(prefix) + 1
-        and (prefix[-1] in "-_" or name[len(prefix)] in "-_")
-    )
 
 
 def _mistakes(error: ValidationError) -> Iterable[str]:

@@ -87,6 +87,17 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """Something only one environment may hold: a name within a scope, e.g. a port of a load balancer."""
+
+    scope: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.name}"
+
+
+@dataclass(frozen=True)
 class Built:
     """What the pipeline produced last: written by the `deploy` function, read by everybody else."""
 
@@ -107,6 +118,20 @@ class Phase(StrEnum):
     DELETING = "deleting"
 
 
+SCHEMA = "schema"
+REDIS = "redis"
+
+
+def port_key(role: str) -> str:
+    """The key of a role's port among an environment's claims; `SCHEMA` and `REDIS` are the other two."""
+    return f"port/{role}"
+
+
+def port_scope(load_balancer: str) -> str:
+    """The scope of a load balancer's ports."""
+    return f"port {load_balancer}"
+
+
 REPORTS = frozenset({"commit_status"})
 """Kinds that tell people about an environment; they never decide its phase."""
 
@@ -115,8 +140,9 @@ REPORTS = frozenset({"commit_status"})
 class Environment:
     """The record: what is wanted and what was last seen; not the truth about AWS.
 
-    `generation` changes with every wish and is the fence of every write. `claims` maps what is claimed
-    (`port/app`, `schema`, `redis`) to the claimed thing; `conditions` is keyed `kind/name` or `kind`.
+    `generation` changes with every wish and is the fence of every write. `next_commit` is what a push during
+    the teardown wants built after it. `claims` maps what is claimed (`port/app`, `schema`, `redis`) to the
+    claimed thing; `conditions` is keyed `kind/name` or `kind`.
     """
 
     slug: Slug
@@ -129,8 +155,9 @@ class Environment:
     at: str = ""
     before: str = ""
     pushed_at: int = 0
+    next_commit: str = ""
     built: Built | None = None
-    claims: Mapping[str, str] = field(default_factory=dict)
+    claims: Mapping[str, Claim] = field(default_factory=dict)
     conditions: Mapping[str, Condition] = field(default_factory=dict)
 
     def output(self, kind: str, name: str = "") -> Outputs:
@@ -144,6 +171,17 @@ class Environment:
         """What a resource last said in any state; a hint only, empty if it never spoke."""
         condition = self.conditions.get(key(kind, name))
         return condition.outputs if condition else {}
+
+    def port_of(self, role: str) -> tuple[str, int]:
+        """(load balancer ARN, port) that the role holds; NotReady until it holds one."""
+        claim = self.claims.get(port_key(role))
+        if claim is None:
+            raise NotReady(f"waiting for the port of {role}")
+        return claim.scope.removeprefix(port_scope("")), int(claim.name)
+
+    def load_balancers(self, role: str) -> set[str]:
+        """The load balancer that the role holds a port on, if it holds one."""
+        return {self.port_of(role)[0]} if port_key(role) in self.claims else set()
 
     def require_gone(self, *kinds: str) -> None:
         """NotReady while something of these kinds may still run: data goes only after its users."""
@@ -200,6 +238,16 @@ def label(kind: str, name: str = "") -> str:
     """The same for people: `target group of app`."""
     words = kind.replace("_", " ")
     return f"{words} of {name}" if name else words
+
+
+class Ledger(Protocol):
+    """Who holds what; the part of the store that resources whose things bear no tags may read."""
+
+    def holder(self, claim: Claim) -> Slug | None:
+        """Who holds this claim."""
+
+    def taken(self, scope: str) -> dict[str, Slug]:
+        """Every claimed name of a scope and who holds it."""
 
 
 class Resource(Protocol):

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 
-from qa_env.model import Slug
+from qa_env.model import Environment, Slug
 
 SLUG_MAX = 40
 TARGET_GROUP_MAX = 32  # facts B1-3
+DATA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,63}")
 TAG_ENVIRONMENT = "qa-env:environment"
 TAG_INSTALLATION = "qa-env:installation"
 TAG_REPOSITORY = "qa-env:repository"
+TAG_ROLE = "qa-env:role"
+TAG_SETTINGS = "qa-env:settings"
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _HASHED = re.compile(r".*-[0-9a-f]{6}")
@@ -96,9 +100,39 @@ def expand(template: str, slug_: Slug, branch: str) -> str:
     )
 
 
-def tags(installation: str, slug_: Slug, repository: str) -> dict[str, str]:
+def slug_of(template: str, name: str) -> Slug | None:
+    """The slug that `template` made `name` from; None where that cannot be told (`{branch_}`)."""
+    pattern = re.escape(template).replace(r"\{slug\}", "(?P<slug>.+)").replace(r"\{slug_\}", "(?P<under>.+)")
+    found = re.fullmatch(pattern, name)
+    parts = found.groupdict() if found else {}
+    text = parts.get("slug") or (parts.get("under") or "").replace("_", "-")
+    return Slug(text) if is_slug(text) else None
+
+
+def is_ours(name: str, prefix: str) -> bool:
+    """The mark of data that has no tags: our prefix, then something, in harmless characters only."""
+    return (
+        DATA_NAME.fullmatch(name) is not None
+        and name.startswith(prefix)
+        and len(name) > len(prefix) + 1
+        and (prefix[-1] in "-_" or name[len(prefix)] in "-_")
+    )
+
+
+def tags(installation: str, env: Environment, role: str = "") -> dict[str, str]:
     """The owner tags of everything we create. The raw branch is not a legal tag value, so it is not here."""
-    return {TAG_INSTALLATION: installation, TAG_ENVIRONMENT: slug_, TAG_REPOSITORY: repository}
+    owner = {
+        TAG_INSTALLATION: installation,
+        TAG_ENVIRONMENT: str(env.slug),
+        TAG_REPOSITORY: env.repository,
+    }
+    return owner | ({TAG_ROLE: role} if role else {})
+
+
+def owner_of(tags_: Mapping[str, str], installation: str) -> Slug | None:
+    """The environment that a thing with these tags belongs to; None if it is not ours."""
+    slug_ = tags_.get(TAG_ENVIRONMENT, "")
+    return Slug(slug_) if tags_.get(TAG_INSTALLATION) == installation and is_slug(slug_) else None
 
 
 def _squashed(text: str) -> str:

@@ -1,0 +1,56 @@
+"""The pipeline's Deploy action: “commit C is built”, then “is it live yet?” until it is decided.
+
+Every way out answers the job: an action without an answer hangs for twenty minutes (facts B3-16).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from qa_env import app
+from qa_env.deployment import Job, Outcome, Verdict, job_id, judge, read_job
+from qa_env.errors import Stale
+from qa_env.watch import Watch
+
+logger = Logger()
+MESSAGE_MAX = 5000  # the service model's limit of failureDetails.message
+
+
+def handler(
+    event: dict[str, Any], context: Any, *, watch: Watch | None = None, codepipeline: Any = None
+) -> dict[str, Any]:
+    """Puts the job's result and answers with it."""
+    client = codepipeline or app.client("codepipeline")
+    id_ = job_id(event)
+    try:
+        job = read_job(event)
+        verdict = _decide(job, watch or app.watch())
+    except Exception as error:  # whatever it was, the action must not hang
+        logger.exception("the deploy action failed")
+        verdict = Verdict(Outcome.FAILED, f"qa-env could not say what became of it: {type(error).__name__}")
+    logger.info("deploy", job=id_, outcome=verdict.outcome, said=verdict.message)
+    _answer(client, id_, verdict)
+    return {"outcome": verdict.outcome, "message": verdict.message}
+
+
+def _decide(job: Job, watch: Watch) -> Verdict:
+    logger.append_keys(environment=job.slug)
+    if not job.continuation:
+        try:
+            watch.announce(job.slug, job.built)
+        except Stale:
+            logger.info("built a commit that is not wanted any more")
+    return judge(watch.store.get(job.slug), job.built.commit)
+
+
+def _answer(client: Any, job: str, verdict: Verdict) -> None:
+    match verdict.outcome:
+        case Outcome.LIVE:
+            client.put_job_success_result(jobId=job, executionDetails={"summary": verdict.message[:2048]})
+        case Outcome.CONTINUE:
+            client.put_job_success_result(jobId=job, continuationToken="again")
+        case Outcome.FAILED:
+            details = {"type": "JobFailed", "message": verdict.message[:MESSAGE_MAX]}
+            client.put_job_failure_result(jobId=job, failureDetails=details)

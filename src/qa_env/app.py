@@ -1,0 +1,213 @@
+"""The one place that reads the process environment and makes clients (the receiver has its own, lighter).
+
+Clients are made at the first use and kept for the sandbox's life.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from qa_env import blueprint as blueprints
+from qa_env.blueprint import Blueprint, GitHub
+from qa_env.branches import GitHubBranches
+from qa_env.claims import Claims
+from qa_env.controller import Controller, Plan
+from qa_env.datacall import LambdaDatastores
+from qa_env.github_api import GitHub as GitHubApi
+from qa_env.model import Resource, Slug
+from qa_env.reports.commit_status import CommitStatus
+from qa_env.resources.checks import Checks
+from qa_env.resources.curtain import Curtain
+from qa_env.resources.image import Image
+from qa_env.resources.keyspace import Keyspace
+from qa_env.resources.listener import Listener
+from qa_env.resources.pipeline import Pipeline
+from qa_env.resources.schema import Schema
+from qa_env.resources.service import Service
+from qa_env.resources.target_group import TargetGroup
+from qa_env.resources.task_definition import TaskDefinition
+from qa_env.store import DynamoStore, Store
+from qa_env.watch import Watch
+
+ROOT = Path(__file__).parent.parent
+USUAL = Config(
+    retries={"mode": "standard", "max_attempts": 5},
+    connect_timeout=3,
+    read_timeout=15,
+    max_pool_connections=25,
+)
+# A repeated invocation would start a second purge beside the first, so this one is not retried.
+PATIENT = Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=3, read_timeout=130)
+
+Waves = list[list[Resource]]
+
+
+@dataclass(frozen=True)
+class Clients:
+    """AWS as one installation sees it; `client` makes (or remembers) a boto3 client by service name."""
+
+    client: Callable[[str], Any]
+    installation: str
+    deploy_function: str
+    page_function: str
+    datastores: Callable[..., Any]
+    read_secret: Callable[[str], str]
+
+
+def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
+    """One repository's resources, in waves: what needs something stands behind what gives it."""
+    github = _github(clients, blueprint.github) if blueprint.github else None
+    branches = GitHubBranches(github) if github else None
+    roles, web = set(blueprint.roles), set(blueprint.web_roles)
+    of = functools.partial(_role_resources, clients, blueprint)
+    data = _data(clients, store, blueprint)
+    pipeline = _pipeline(clients, blueprint)
+    images: list[Resource] = [Image(clients.client("ecr"), blueprint)]
+    gate: list[Resource] = []
+    if blueprint.pipeline.start == "checks" and branches:
+        gate = [Checks(branches, blueprint.pipeline.required_checks)]
+    reports: list[Resource] = [CommitStatus(github)] if github else []
+    return Plan(
+        claims=Claims(clients.client("elbv2"), store, blueprint),
+        build=[
+            [*gate, *data, *of(TargetGroup, web)],
+            [pipeline, *images, *of(TaskDefinition, roles), *of(Listener, web)],
+            of(Curtain, web),
+            of(Service, roles),
+            reports,
+        ],
+        tear_down=[[pipeline, *of(Service, roles)], *_role_waves(of, roles, images), data],
+        retired=lambda gone: [of(Service, gone), *_role_waves(of, gone, [])],
+        branches=branches,
+    )
+
+
+def _role_waves(of: Callable[..., list[Resource]], roles: set[str], beside: list[Resource]) -> Waves:
+    """What stands behind the services when they go."""
+    return [
+        [*beside, *of(TaskDefinition, roles), *of(Listener, roles)],
+        [*of(Curtain, roles), *of(TargetGroup, roles)],
+    ]
+
+
+def _role_resources(clients: Clients, blueprint: Blueprint, kind: type, roles: set[str]) -> list[Resource]:
+    made: dict[type, Callable[[str], Resource]] = {
+        TargetGroup: lambda role: TargetGroup(clients.client("elbv2"), blueprint, clients.installation, role),
+        Listener: lambda role: Listener(clients.client("elbv2"), blueprint, clients.installation, role),
+        Curtain: lambda role: Curtain(
+            clients.client("elbv2"), blueprint, clients.installation, clients.page_function, role
+        ),
+        TaskDefinition: lambda role: TaskDefinition(
+            clients.client("ecs"), blueprint, clients.installation, role
+        ),
+        Service: lambda role: Service(clients.client("ecs"), blueprint, clients.installation, role),
+    }
+    return [made[kind](role) for role in sorted(roles)]
+
+
+def _data(clients: Clients, store: Store, blueprint: Blueprint) -> list[Resource]:
+    data: list[Resource] = []
+    if blueprint.database:
+        data.append(Schema(clients.datastores, store, blueprint.database))
+    if blueprint.redis.mode != "none":
+        data.append(Keyspace(clients.datastores, store, blueprint.redis))
+    return data
+
+
+def _pipeline(clients: Clients, blueprint: Blueprint) -> Pipeline:
+    return Pipeline(
+        clients.client("codepipeline"),
+        clients.client("codebuild"),
+        blueprint,
+        clients.installation,
+        clients.deploy_function,
+    )
+
+
+def _github(clients: Clients, settings: GitHub) -> GitHubApi:
+    return GitHubApi(settings.api_url, lambda: json.loads(clients.read_secret(settings.secret)))
+
+
+# --- the process environment ------------------------------------------------------------------------------
+
+
+@functools.cache
+def client(service: str) -> Any:
+    """A boto3 client, made once."""
+    return boto3.client(service, config=PATIENT if service == "lambda" else USUAL)  # type: ignore[call-overload]
+
+
+@functools.cache
+def store() -> DynamoStore:
+    """The table named by QA_ENV_TABLE."""
+    return DynamoStore(boto3.resource("dynamodb", config=USUAL).Table(os.environ["QA_ENV_TABLE"]))
+
+
+@functools.cache
+def all_blueprints() -> dict[str, Blueprint]:
+    """The blueprints that were built into the function."""
+    return blueprints.load(ROOT / "blueprints")
+
+
+@functools.cache
+def installation() -> str:
+    """The name that all owner tags carry."""
+    return os.environ["QA_ENV_INSTALLATION"]
+
+
+def load_balancers() -> tuple[str, ...]:
+    """Every load balancer of every blueprint."""
+    return tuple(sorted({lb.arn for one in all_blueprints().values() for lb in one.load_balancers}))
+
+
+def wake(slug: Slug, why: str) -> None:
+    """Put a slug on the queue. Never de-duplicated: a wake-up during a pass must cause another one."""
+    client("sqs").send_message(
+        QueueUrl=os.environ["QA_ENV_QUEUE_URL"],
+        MessageBody=json.dumps({"slug": slug, "why": why}),
+        MessageGroupId=slug,
+        MessageDeduplicationId=uuid.uuid4().hex,
+    )
+
+
+def secret_reader() -> Callable[[str], str]:
+    """Reads `secretsmanager:<id>` and `ssm:<name>`; the text is the secret, so it is never logged."""
+
+    def read(reference: str) -> str:
+        kind, _, name = reference.partition(":")
+        if kind == "secretsmanager":
+            return str(client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])
+        return str(client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
+
+    return read
+
+
+@functools.cache
+def controller() -> Controller:
+    """The whole loop, for the function that may do all of it."""
+    clients = Clients(
+        client=client,
+        installation=installation(),
+        deploy_function=os.environ["QA_ENV_DEPLOY_FUNCTION"],
+        page_function=os.environ["QA_ENV_PAGE_FUNCTION_ARN"],
+        datastores=LambdaDatastores(client("lambda"), os.environ["QA_ENV_DATASTORES_FUNCTION"]),
+        read_secret=secret_reader(),
+    )
+    plans = {name: plan(clients, store(), blueprint) for name, blueprint in all_blueprints().items()}
+    return Controller(store(), all_blueprints(), lambda blueprint: plans[blueprint.repository], wake)
+
+
+@functools.cache
+def watch() -> Watch:
+    """For functions that only look at records and wake."""
+    return Watch(store(), wake)

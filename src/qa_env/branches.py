@@ -1,0 +1,61 @@
+"""Where is this branch now, and are its commit's checks green? GitHub knows; a webhook only rings.
+
+`matching-refs` answers an empty list when the branch is gone and 404 when we cannot see the repository at
+all: the first means delete, the second must delete nothing.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+from qa_env.errors import Blocked
+from qa_env.github_api import GitHub
+
+GREEN = ("success", "neutral", "skipped")
+UNFINISHED = ("pending", "queued", "in_progress", "waiting", "requested", "")
+
+
+class Branches(Protocol):
+    """The answer to “where is this branch now?”."""
+
+    def head(self, repository: str, branch: str) -> str | None:
+        """The commit of the branch, None if the branch does not exist; raises if that cannot be said."""
+
+    def checks(self, repository: str, commit: str) -> dict[str, str]:
+        """Check or status name → its newest conclusion (`success`, `failure`, …, `pending`)."""
+
+
+class GitHubBranches:
+    """Branches by GitHub's REST API."""
+
+    def __init__(self, github: GitHub) -> None:
+        self.github = github
+
+    def head(self, repository: str, branch: str) -> str | None:
+        quoted = urllib.parse.quote(branch, safe="/")
+        try:
+            pages = self.github.pages(f"/repos/{repository}/git/matching-refs/heads/{quoted}?per_page=100")
+            refs = {ref["ref"]: ref["object"]["sha"] for page in pages for ref in page}
+        except LookupError as error:
+            raise Blocked(
+                f"GitHub shows no repository {repository} to these credentials: give them access to it"
+            ) from error
+        return refs.get(f"refs/heads/{branch}")
+
+    def checks(self, repository: str, commit: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        try:
+            status = self.github.get(f"/repos/{repository}/commits/{commit}/status?per_page=100")
+            found |= {one["context"]: one["state"] for one in status["statuses"]}
+            path = f"/repos/{repository}/commits/{commit}/check-runs?per_page=100"
+            for run in self._runs(self.github.pages(path)):
+                found[run["name"]] = run["conclusion"] if run["status"] == "completed" else "pending"
+        except LookupError as error:
+            raise Blocked(f"GitHub shows no commit {commit} of {repository} to these credentials") from error
+        return found
+
+    def _runs(self, pages: Iterable[Any]) -> Iterator[Any]:
+        for page in pages:
+            yield from page["check_runs"]

@@ -1,0 +1,145 @@
+"""What an environment must hold before anything of it is made: ports, its schema name, its redis place.
+
+The unit of a port is (load balancer, port); the blueprint lists load balancers, and the live limits of the
+account decide how many fit (facts B1-1, B1-2). An environment keeps what it holds, so its URL is stable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qa_env import aws
+from qa_env.blueprint import Blueprint, LoadBalancer, data_name
+from qa_env.errors import Blocked
+from qa_env.model import REDIS, SCHEMA, Claim, Environment, Outputs, Slug, port_key, port_scope
+from qa_env.store import Store, Taken
+
+if TYPE_CHECKING:
+    from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
+
+KIND = "claims"
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Claims what is missing, all or nothing, in one transaction with the record."""
+
+    elbv2: ElasticLoadBalancingv2Client
+    store: Store
+    blueprint: Blueprint
+
+    def ensure(self, env: Environment) -> tuple[Environment, Outputs]:
+        """The environment with everything it must hold; Blocked if something cannot be had."""
+        for _ in range(ATTEMPTS):
+            missing = dict(self._missing(env))
+            if missing:
+                try:
+                    env = self.store.claim(env, missing)
+                except Taken as error:
+                    self._refuse_names(env, error.claims)
+                    continue
+            return env, {name: str(claim) for name, claim in env.claims.items()}
+        raise Blocked(
+            f"claiming for {env.slug}: lost the race for a port {ATTEMPTS} times; trying again soon"
+        )
+
+    def _missing(self, env: Environment) -> Iterator[tuple[str, Claim]]:
+        yield from self._names(env)
+        roles = [role for role in self.blueprint.web_roles if port_key(role) not in env.claims]
+        if roles:
+            yield from zip(map(port_key, roles), self._ports(roles), strict=True)
+
+    def _names(self, env: Environment) -> Iterator[tuple[str, Claim]]:
+        """Names are unique in the whole installation: two secrets may well lead to one server."""
+        database, redis = self.blueprint.database, self.blueprint.redis
+        try:
+            if database and SCHEMA not in env.claims:
+                name = data_name(database.schema_name, database.prefix, env.slug, env.branch)
+                yield SCHEMA, Claim("schema", name)
+            if redis.mode == "namespace" and REDIS not in env.claims:
+                name = data_name(redis.namespace, redis.prefix, env.slug, env.branch)
+                yield REDIS, Claim("redis namespace", name)
+        except ValueError as error:
+            raise Blocked(f"naming the data of {env.branch!r}: {error}; rename the branch") from error
+        if redis.mode == "database" and REDIS not in env.claims:
+            yield REDIS, self._database(f"redis database {redis.secret}")
+
+    def _database(self, scope: str) -> Claim:
+        taken = self.store.taken(scope)
+        free = next((n for n in self.blueprint.redis.numbers if str(n) not in taken), None)
+        if free is None:
+            raise Blocked(
+                f"no free redis database: all of {self.blueprint.redis.databases} are held by"
+                f" {_some(taken.values())}; delete an environment or raise redis.databases"
+            )
+        return Claim(scope, str(free))
+
+    def _ports(self, roles: list[str]) -> list[Claim]:
+        """Free ports, on one load balancer if one has room for all."""
+        rooms = [(lb, self._free(lb)) for lb in self.blueprint.load_balancers]
+        for lb, ports in rooms:
+            if len(ports) >= len(roles):
+                return [Claim(port_scope(lb.arn), str(port)) for port in ports[: len(roles)]]
+        spread = [Claim(port_scope(lb.arn), str(port)) for lb, ports in rooms for port in ports]
+        if len(spread) >= len(roles):
+            return spread[: len(roles)]
+        raise Blocked(self._full(len(roles), len(spread)))
+
+    def _free(self, lb: LoadBalancer) -> list[int]:
+        taken = self.store.taken(port_scope(lb.arn))
+        with aws.doing(f"reading the listeners of {lb.host}"):
+            pages = self.elbv2.get_paginator("describe_listeners").paginate(LoadBalancerArn=lb.arn)
+            used = {listener["Port"] for page in pages for listener in page["Listeners"]}
+            groups = self._target_groups(lb.arn)
+            limits = self._limits()
+        pending = {int(port) for port in taken} - used
+        room = min(
+            limits["listeners-per-application-load-balancer"] - len(used) - len(pending),
+            limits["target-groups-per-application-load-balancer"] - max(groups, 1) - len(pending),
+        )
+        free = [port for port in lb.port_range if port not in used and port not in pending]
+        return free[: max(room, 0)]
+
+    def _target_groups(self, arn: str) -> int:
+        pages = self.elbv2.get_paginator("describe_target_groups").paginate(LoadBalancerArn=arn)
+        return sum(len(page["TargetGroups"]) for page in pages)
+
+    def _limits(self) -> dict[str, int]:
+        """The account's own numbers, the documented defaults where it names none."""
+        limits = {
+            "listeners-per-application-load-balancer": 50,
+            "target-groups-per-application-load-balancer": 100,
+        }
+        for limit in self.elbv2.describe_account_limits()["Limits"]:
+            if limit["Name"] in limits:
+                limits[limit["Name"]] = int(limit["Max"])
+        return limits
+
+    def _full(self, wanted: int, free: int) -> str:
+        hosts = ", ".join(f"{lb.host} ({lb.ports})" for lb in self.blueprint.load_balancers)
+        holders = {slug for lb in self.blueprint.load_balancers for slug in self._holders(lb).values()}
+        return (
+            f"{wanted} ports wanted, {free} free: {hosts} full with {len(holders)} environments"
+            f" ({_some(holders)}); delete one, or add a load balancer to the blueprint"
+        )
+
+    def _holders(self, lb: LoadBalancer) -> Mapping[str, Slug]:
+        return self.store.taken(port_scope(lb.arn))
+
+    def _refuse_names(self, env: Environment, claims: Iterable[Claim]) -> None:
+        """A lost port is tried again with another; a name has no other."""
+        for claim in claims:
+            if not claim.scope.startswith(("port ", "redis database ")):
+                raise Blocked(
+                    f"{claim} is held by {self.store.holder(claim)}: two branches would share it;"
+                    f" rename the branch {env.branch!r}"
+                )
+
+
+def _some(slugs: Iterable[Slug]) -> str:
+    names = sorted(set(slugs))
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return (", ".join(names[:5]) or "nothing of ours") + more

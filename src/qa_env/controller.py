@@ -1,0 +1,374 @@
+"""The whole loop: `request` writes down what Git wants, `reconcile` makes it so.
+
+A pass ensures (or, when the branch is gone, deletes) every resource in waves, the members of a wave side by
+side, and saves all conditions once. Waves are an optimisation: whatever comes too early says NotReady and is
+tried again in the next pass. Nothing sleeps: a pass that changed something asks for another one, and what
+waits for the outside is woken by its event or by the tick.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from qa_env import naming
+from qa_env.blueprint import Blueprint
+from qa_env.branches import Branches
+from qa_env.errors import Blocked, Failed, NotReady, Rejected, Stale, Unfinished
+from qa_env.model import (
+    Change,
+    Condition,
+    Desired,
+    Environment,
+    Outputs,
+    Ref,
+    Resource,
+    Slug,
+    State,
+    key,
+)
+from qa_env.ordering import is_late
+from qa_env.store import Store
+
+logger = logging.getLogger(__name__)
+
+CLAIMS = "claims"
+BRANCH = "branch"
+ATTEMPTS = 4
+
+
+class Claiming(Protocol):
+    """Takes what an environment must hold before anything of it is made."""
+
+    def ensure(self, env: Environment) -> tuple[Environment, Outputs]: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One repository's resources: `build` and `tear_down` are waves, each role's things among them.
+
+    `retired(roles)` gives the resources of roles that the blueprint no longer has.
+    """
+
+    claims: Claiming
+    build: Sequence[Sequence[Resource]]
+    tear_down: Sequence[Sequence[Resource]]
+    retired: Callable[[set[str]], Sequence[Sequence[Resource]]]
+    branches: Branches | None = None
+
+
+@dataclass(frozen=True)
+class Controller:
+    """Everything the handlers call. `wake` puts a slug on the queue; `clock` is seconds since the epoch."""
+
+    store: Store
+    blueprints: Mapping[str, Blueprint]
+    plan: Callable[[Blueprint], Plan]
+    wake: Callable[[Slug, str], None]
+    threads: int = 8
+    clock: Callable[[], float] = field(default=time.time)
+
+    # --- what Git wants ---------------------------------------------------------------------------------
+
+    def request(self, change: Change) -> Slug:
+        """Write down what a webhook said. Rejected if no blueprint covers it; late news is ignored."""
+        blueprint = self._blueprint(change.repository)
+        slug = naming.slug(blueprint.slug_prefix, blueprint.repository, change.branch)
+        if slug != change.slug:
+            raise Rejected(400, f"{change.branch!r} is environment {slug}, not {change.slug!r}")
+        for _ in range(ATTEMPTS):
+            try:
+                self._request(slug, blueprint, change)
+            except Stale:
+                continue
+            return slug
+        raise RuntimeError(f"{slug}: the record kept moving under {ATTEMPTS} attempts to write a wish")
+
+    def _request(self, slug: Slug, blueprint: Blueprint, change: Change) -> None:
+        seen = self.store.get(slug)
+        if change.ref is Ref.CHECKED or (seen is None and change.ref is Ref.ABSENT):
+            return
+        if seen and self._asks(blueprint) is None and is_late(seen, change):
+            self.store.note(
+                slug, change.by, f"ignored a late {change.event} of {change.commit or 'no commit'}"
+            )
+            return
+        wish = Environment(
+            slug=slug,
+            repository=blueprint.repository,
+            branch=change.branch,
+            desired=Desired.ABSENT if change.ref is Ref.ABSENT else Desired.PRESENT,
+            commit=change.commit or (seen.commit if seen else ""),
+            before=change.before,
+            pushed_at=change.pushed_at,
+            generation=0,
+            by=change.by,
+        )
+        self._desire(seen, wish)
+
+    def _desire(self, seen: Environment | None, wish: Environment) -> Environment:
+        """Write a wish under a new generation, if it is one; milliseconds, so that no life repeats another's.
+
+        A teardown that has begun is finished first: the wish for a commit then waits as `next_commit`.
+        """
+        if seen and _begun(seen) and wish.desired is Desired.PRESENT:
+            wish = replace(wish, desired=Desired.ABSENT, next_commit=wish.commit, commit=seen.commit)
+        if seen and _wants(seen) == _wants(wish):
+            return seen
+        wish = replace(wish, generation=self._generation(seen), at=self._now())
+        self.store.desire(wish, seen)
+        self.store.note(wish.slug, wish.by, _says(wish))
+        return wish
+
+    # --- one pass ---------------------------------------------------------------------------------------
+
+    def reconcile(self, slug: Slug) -> Environment | None:
+        """One pass over one environment; the record afterwards, None if there is none (any more).
+
+        Unexpected errors of resources are raised together after the conditions are saved.
+        """
+        env = self.store.get(slug)
+        if env is None:
+            return None
+        try:
+            return self._pass(env)
+        except Stale:
+            logger.info("the record moved on", extra={"environment": slug})
+            self.wake(slug, "the record moved on during a pass")
+            return self.store.get(slug)
+
+    def _pass(self, env: Environment) -> Environment | None:
+        blueprint = self.blueprints.get(env.repository)
+        if blueprint is None:
+            return self._finish(env, env.with_conditions({BRANCH: self._no_blueprint(env)}))
+        plan = self.plan(blueprint)
+        env, branch = self._look(env, plan)
+        seen = env.with_conditions({BRANCH: branch})
+        if branch.state is not State.READY:
+            return self._finish(env, seen)
+        if env.desired is Desired.PRESENT:
+            return self._finish(env, *self._build(seen, plan, blueprint))
+        after, errors = self._tear_down(seen, plan)
+        if not errors and _gone_twice(env, after):
+            return self._end(after)
+        return self._finish(env, after, errors)
+
+    def _look(self, env: Environment, plan: Plan) -> tuple[Environment, Condition]:
+        """Ask GitHub where the branch is before acting; without credentials the last webhook counts."""
+        if plan.branches is None:
+            if env.commit or env.desired is Desired.ABSENT:
+                return env, self._condition(env, BRANCH, State.READY, "as the last webhook said")
+            return env, self._condition(
+                env, BRANCH, State.WAITING, "waiting for the push that names the commit"
+            )
+        try:
+            head = plan.branches.head(env.repository, env.branch)
+        except Blocked as error:
+            return env, self._condition(env, BRANCH, State.BLOCKED, str(error))
+        except NotReady as error:
+            return env, self._condition(env, BRANCH, State.WAITING, str(error))
+        desired = Desired.PRESENT if head else Desired.ABSENT
+        wish = replace(env, desired=desired, commit=head or env.commit, next_commit="")
+        env = self._desire(env, wish)
+        return env, self._condition(env, BRANCH, State.READY, "GitHub was asked")
+
+    def _build(
+        self, env: Environment, plan: Plan, blueprint: Blueprint
+    ) -> tuple[Environment, list[Exception]]:
+        """Ensure everything, wave by wave; what nothing spoke of in this pass is no longer said."""
+        try:
+            env, held = plan.claims.ensure(env)
+        except Blocked as error:
+            blocked = self._condition(env, CLAIMS, State.BLOCKED, str(error))
+            return env.with_conditions({CLAIMS: blocked}), []
+        said = {
+            BRANCH: env.conditions[BRANCH],
+            CLAIMS: self._condition(env, CLAIMS, State.READY, "", held),
+        }
+        env = env.with_conditions(said)
+        errors: list[Exception] = []
+        for wave in plan.build:
+            env = self._wave(env, wave, _ensure, said, errors)
+        said |= {name: c for name, c in env.conditions.items() if env.is_gone(c)}
+        for wave in plan.retired(_unfinished_roles(env) - set(blueprint.roles)):
+            env = self._wave(env, wave, _delete, said, errors)
+        return replace(env, conditions=said), errors
+
+    def _tear_down(self, env: Environment, plan: Plan) -> tuple[Environment, list[Exception]]:
+        said = {BRANCH: env.conditions[BRANCH]}
+        errors: list[Exception] = []
+        planned = {resource.name for wave in plan.tear_down for resource in wave}
+        for wave in [*plan.retired(_roles(env) - planned), *plan.tear_down]:
+            env = self._wave(env, wave, _delete, said, errors)
+        return replace(env, conditions=said), errors
+
+    def _wave(
+        self,
+        env: Environment,
+        wave: Sequence[Resource],
+        act: Callable[[Resource, Environment], Outputs | None],
+        conditions: dict[str, Condition],
+        errors: list[Exception],
+    ) -> Environment:
+        """Try every member side by side; each ends as a condition, whatever it raised."""
+        with ThreadPoolExecutor(max_workers=max(1, min(self.threads, len(wave)))) as pool:
+            tries = [(resource, pool.submit(self._try, resource, env, act)) for resource in wave]
+        for resource, future in tries:
+            condition, error = future.result()
+            conditions[key(resource.kind, resource.name)] = condition
+            if error:
+                errors.append(error)
+        return env.with_conditions(conditions)
+
+    def _try(
+        self, resource: Resource, env: Environment, act: Callable[[Resource, Environment], Outputs | None]
+    ) -> tuple[Condition, Exception | None]:
+        name = key(resource.kind, resource.name)
+        try:
+            outputs = act(resource, env)
+        except Unfinished as error:
+            found = {**env.remembered(resource.kind, resource.name), **error.outputs}
+            return self._condition(env, name, _state(error), str(error), found), None
+        except Exception as error:  # the contract: anything else is kept as a condition, then raised
+            logger.exception("unexpected", extra={"environment": env.slug, "resource": name})
+            kept = env.remembered(resource.kind, resource.name)
+            said = f"{type(error).__name__} with the {name}; it is tried again"
+            return self._condition(env, name, State.FAILED, said, kept), error
+        if outputs is None:
+            return self._condition(env, name, State.GONE, "gone"), None
+        return self._condition(env, name, State.READY, "", outputs), None
+
+    def _finish(
+        self, before: Environment, after: Environment, errors: Sequence[Exception] = ()
+    ) -> Environment:
+        """Save once; note what changed; ask for another pass if something did."""
+        if after.conditions != before.conditions:
+            self.store.save(after)
+        changed = [name for name, c in after.conditions.items() if _news(before.conditions.get(name), c)]
+        for name in changed:
+            condition = after.conditions[name]
+            said = f"{name}: {condition.state}{f', {condition.message}' if condition.message else ''}"
+            self.store.note(after.slug, "qa-env", said)
+        if changed:
+            self.wake(after.slug, f"{len(changed)} conditions changed")
+        if errors:
+            raise errors[0] if len(errors) == 1 else ExceptionGroup(f"{after.slug}: unexpected", list(errors))
+        return after
+
+    def _end(self, env: Environment) -> Environment | None:
+        """Nothing is left: forget the environment, or begin anew if a push came during the teardown."""
+        if not env.next_commit:
+            self.store.forget(env)
+            self.store.note(env.slug, "qa-env", "deleted: looked twice, nothing is left")
+            return None
+        fresh = replace(
+            env,
+            desired=Desired.PRESENT,
+            commit=env.next_commit,
+            next_commit="",
+            generation=self._generation(env),
+            at=self._now(),
+            built=None,
+            conditions={},
+        )
+        self.store.renew(fresh, env)
+        self.store.note(env.slug, env.by, f"deleted; {_says(fresh)}")
+        self.wake(env.slug, "begins anew")
+        return fresh
+
+    # --- small things -----------------------------------------------------------------------------------
+
+    def _blueprint(self, repository: str) -> Blueprint:
+        blueprint = self.blueprints.get(repository)
+        if blueprint is None:
+            raise Rejected(404, f"no blueprint for repository {repository}")
+        return blueprint
+
+    def _asks(self, blueprint: Blueprint) -> Branches | None:
+        return self.plan(blueprint).branches
+
+    def _no_blueprint(self, env: Environment) -> Condition:
+        said = f"no blueprint for {env.repository}: put it back so that this environment can be cleaned up"
+        return self._condition(env, BRANCH, State.BLOCKED, said)
+
+    def _condition(
+        self, env: Environment, name: str, state: State, message: str, outputs: Outputs | None = None
+    ) -> Condition:
+        """`since` is when this state began, so that its age can be shown and alarmed on."""
+        last = env.conditions.get(name)
+        same = last is not None and (last.state, last.generation) == (state, env.generation)
+        since = last.since if last and same else self._now()
+        return Condition(state, message, dict(outputs or {}), env.generation, since)
+
+    def _generation(self, seen: Environment | None) -> int:
+        return max(seen.generation + 1 if seen else 0, int(self.clock() * 1000))
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="seconds")
+
+
+def _ensure(resource: Resource, env: Environment) -> Outputs:
+    return resource.ensure(env)
+
+
+def _delete(resource: Resource, env: Environment) -> None:
+    resource.delete(env)
+
+
+def _wants(env: Environment) -> tuple[Desired, str, str]:
+    return env.desired, env.commit if env.desired is Desired.PRESENT else "", env.next_commit
+
+
+def _says(wish: Environment) -> str:
+    if wish.desired is Desired.PRESENT:
+        return f"wants commit {wish.commit or 'unknown'}"
+    return f"wants commit {wish.next_commit} after the teardown" if wish.next_commit else "wants it gone"
+
+
+def _begun(env: Environment) -> bool:
+    """Has a pass already torn something down? Before that, a push simply overtakes a delete."""
+    torn = env.conditions.keys() - {BRANCH}
+    return env.desired is Desired.ABSENT and (
+        bool(env.next_commit) or any(env.conditions[name].generation == env.generation for name in torn)
+    )
+
+
+def _gone_twice(before: Environment, after: Environment) -> bool:
+    """Gone now, and already gone when an earlier pass of this wish looked."""
+    things = after.conditions.keys() - {BRANCH}
+    return all(
+        after.is_gone(after.conditions[name])
+        and name in before.conditions
+        and before.is_gone(before.conditions[name])
+        for name in things
+    )
+
+
+def _state(error: Unfinished) -> State:
+    if isinstance(error, Failed):
+        return State.FAILED
+    return State.BLOCKED if isinstance(error, Blocked) else State.WAITING
+
+
+def _news(before: Condition | None, now: Condition) -> bool:
+    """Is there a reason for another pass? A message that counts tasks up and down is none."""
+    if before is None or (before.state, before.generation) != (now.state, now.generation):
+        return True
+    return dict(before.outputs) != dict(now.outputs)
+
+
+def _roles(env: Environment) -> set[str]:
+    """The roles that something of this environment was ever made for."""
+    return {name.split("/")[1] for name in (*env.conditions, *env.claims) if "/" in name}
+
+
+def _unfinished_roles(env: Environment) -> set[str]:
+    """Those of them of which something may be left."""
+    done = {n.split("/")[1] for n, c in env.conditions.items() if "/" in n and env.is_gone(c)}
+    open_ = {n.split("/")[1] for n, c in env.conditions.items() if "/" in n and not env.is_gone(c)}
+    return _roles(env) - (done - open_)

@@ -1,0 +1,1 @@
+"""What people look at: the page behind the curtain of an environment that is not live."""

@@ -1,0 +1,139 @@
+"""The curtain: one listener rule `/*` that shows the page while the service is not live.
+
+Up from the first pass and again before a stop-then-start deployment, so that a visitor never meets a bare
+503; down when the service runs what it should. All curtains of a load balancer forward to one Lambda target
+group (a target group serves one load balancer only: facts B1-1); whoever is last takes it along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qa_env import aws, elbv2, naming
+from qa_env.blueprint import Blueprint
+from qa_env.errors import Blocked, NotReady
+from qa_env.model import Environment, Outputs, Slug, State, key
+
+if TYPE_CHECKING:
+    from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
+
+PRIORITY = 1
+
+
+@dataclass(frozen=True)
+class Curtain:
+    """One web role's curtain. `page` is the ARN of the page function."""
+
+    client: ElasticLoadBalancingv2Client
+    blueprint: Blueprint
+    installation: str
+    page: str
+    name: str
+    kind = "curtain"
+
+    def ensure(self, env: Environment) -> Outputs:
+        """Hang the curtain while the service is not live, take it down when it is."""
+        listener = env.output("listener", self.name)["arn"]
+        with aws.doing(f"moving the curtain of {env.slug} {self.name}"):
+            rules = self._rules(listener)
+            if self._is_live(env):
+                for rule in rules:
+                    self._delete_rule(rule)
+                return {}
+            if not rules:
+                self._hang(env, listener)
+        raise NotReady(f"the curtain hangs until {self.name} is live")
+
+    def delete(self, env: Environment) -> None:
+        """The rule goes with its listener; the page's target group goes when no listener uses it."""
+        arns = {lb.arn for lb in self.blueprint.load_balancers} | env.load_balancers(self.name)
+        with aws.doing(f"deleting the curtain of {env.slug} {self.name}"):
+            for load_balancer in sorted(arns):
+                self._delete_unused_page(load_balancer)
+
+    def owners(self) -> Iterator[Slug]:
+        """Slugs of every listener rule carrying our owner tag."""
+        for lb in self.blueprint.load_balancers:
+            for listener in elbv2.listeners(self.client, lb.arn):
+                arns = [rule["RuleArn"] for rule in self._all_rules(listener["ListenerArn"])]
+                yield from elbv2.owners(self.client, arns, self.installation)
+
+    def _is_live(self, env: Environment) -> bool:
+        """Does the service run the task definition of this pass — or, when rolling, any that answers?"""
+        service = env.conditions.get(key("service", self.name))
+        if service is None or env.conditions.get(key("task_definition", self.name)) is None:
+            return False
+        if self.blueprint.roles[self.name].deployment.strategy == "rolling":
+            return service.outputs.get("serving") == "yes"
+        wanted = env.output("task_definition", self.name)["arn"]
+        return service.state is State.READY and service.outputs.get("task_definition") == wanted
+
+    def _rules(self, listener: str) -> list[str]:
+        """Our rules on the listener; tags are read because a person may have added others."""
+        arns = [rule["RuleArn"] for rule in self._all_rules(listener)]
+        tagged = elbv2.tags(self.client, arns)
+        return [arn for arn, tags in tagged.items() if naming.owner_of(tags, self.installation)]
+
+    def _all_rules(self, listener: str) -> Iterator[dict[str, str]]:
+        pages = self.client.get_paginator("describe_rules").paginate(ListenerArn=listener)
+        for page in pages:
+            for rule in page["Rules"]:
+                if not rule["IsDefault"]:
+                    yield {"RuleArn": rule["RuleArn"]}
+
+    def _hang(self, env: Environment, listener: str) -> None:
+        page = self._ensure_page(env.port_of(self.name)[0])
+        try:
+            self.client.create_rule(
+                ListenerArn=listener,
+                Priority=PRIORITY,
+                Conditions=[{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}}],
+                Actions=[{"Type": "forward", "TargetGroupArn": page}],
+                Tags=aws.tag_list(naming.tags(self.installation, env, self.name)),
+            )
+        except self.client.exceptions.TargetGroupNotFoundException as error:
+            raise NotReady("the page's target group went with another environment; hanging again") from error
+
+    def _delete_rule(self, rule: str) -> None:
+        try:
+            self.client.delete_rule(RuleArn=rule)
+        except self.client.exceptions.RuleNotFoundException:
+            return
+
+    def _ensure_page(self, load_balancer: str) -> str:
+        """The ARN of the load balancer's target group for the page function, with it registered."""
+        name = naming.curtain_target_group(self.installation, load_balancer)
+        arn = self._find_page(load_balancer)
+        if arn is None:
+            owner = aws.tag_list({naming.TAG_INSTALLATION: self.installation})
+            made = self.client.create_target_group(Name=name, TargetType="lambda", Tags=owner)
+            arn = made["TargetGroups"][0]["TargetGroupArn"]
+        health = self.client.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
+        if self.page not in {one["Target"]["Id"] for one in health}:
+            self.client.register_targets(TargetGroupArn=arn, Targets=[{"Id": self.page}])
+        return arn
+
+    def _find_page(self, load_balancer: str) -> str | None:
+        name = naming.curtain_target_group(self.installation, load_balancer)
+        try:
+            (group,) = self.client.describe_target_groups(Names=[name])["TargetGroups"]
+        except self.client.exceptions.TargetGroupNotFoundException:
+            return None
+        arn = group["TargetGroupArn"]
+        tags = elbv2.tags(self.client, [arn]).get(arn, {})
+        if tags.get(naming.TAG_INSTALLATION) != self.installation:
+            raise Blocked(f"target group {name} has our name but is not ours; rename or delete it")
+        return arn
+
+    def _delete_unused_page(self, load_balancer: str) -> None:
+        try:
+            arn = self._find_page(load_balancer)
+        except Blocked:
+            return
+        if arn is None:
+            return
+        (group,) = self.client.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"]
+        if not group["LoadBalancerArns"]:
+            self.client.delete_target_group(TargetGroupArn=arn)

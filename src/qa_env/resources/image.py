@@ -1,0 +1,58 @@
+"""The images of the environment in the shared ECR repository.
+
+The pipeline pushes them, one per commit, tagged `<slug>-<commit>`; here they only go again. The tag is the
+mark of ownership: nothing else is deleted. A lifecycle rule on the repository is the backstop (facts B4-2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qa_env import aws, naming
+from qa_env.blueprint import Blueprint
+from qa_env.model import Environment, Outputs, Slug
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecr import ECRClient
+
+PER_CALL = 100
+
+
+@dataclass(frozen=True)
+class Image:
+    """Every image of the environment."""
+
+    client: ECRClient
+    blueprint: Blueprint
+    name: str = ""
+    kind = "image"
+
+    def ensure(self, env: Environment) -> Outputs:
+        """Nothing to do: the pipeline builds images."""
+        return {}
+
+    def delete(self, env: Environment) -> None:
+        """Delete every image whose tag is the environment's, once no build can push another."""
+        env.require_gone("pipeline")
+        with aws.doing(f"deleting the images of {env.slug}"):
+            tags = [tag for tag in self._tags() if naming.is_image_of(env.slug, tag)]
+            for start in range(0, len(tags), PER_CALL):
+                self.client.batch_delete_image(
+                    repositoryName=self.blueprint.image_repository,
+                    imageIds=[{"imageTag": tag} for tag in tags[start : start + PER_CALL]],
+                )
+
+    def owners(self) -> Iterator[Slug]:
+        """Slugs of every image tagged the way we tag."""
+        for tag in self._tags():
+            slug = tag.rpartition("-")[0]
+            if naming.is_slug(slug) and naming.is_image_of(Slug(slug), tag):
+                yield Slug(slug)
+
+    def _tags(self) -> Iterator[str]:
+        pages = self.client.get_paginator("list_images").paginate(
+            repositoryName=self.blueprint.image_repository, filter={"tagStatus": "TAGGED"}
+        )
+        return (image["imageTag"] for page in pages for image in page["imageIds"])

@@ -1,0 +1,73 @@
+"""The environment's place in the shared Redis: a namespace, or a numbered database of its own.
+
+Redis has no tags either: claim and prefix are the mark, as for the schema. Removing a namespace is a scan of
+everybody's keys, so it goes on from a cursor where it outlasts one call (`reliability.md` 2b).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from qa_env import datacall, naming
+from qa_env.blueprint import Redis
+from qa_env.errors import NotReady
+from qa_env.model import REDIS, Claim, Environment, Ledger, Outputs, Slug
+
+
+@dataclass(frozen=True)
+class Keyspace:
+    """One namespace or numbered database, shared by all roles of the environment."""
+
+    call: datacall.Datastores
+    ledger: Ledger
+    redis: Redis
+    name: str = ""
+    kind = "keyspace"
+
+    def ensure(self, env: Environment) -> Outputs:
+        """See that Redis can be reached, return the namespace and the database."""
+        claim = self._held(env)
+        if claim is None:
+            raise NotReady("waiting for a place in redis")
+        place = self._place(claim)
+        self._ask("ensure", **place)
+        return {name: str(value) for name, value in place.items()}
+
+    def delete(self, env: Environment) -> None:
+        """Remove the environment's keys once nothing can write new ones."""
+        env.require_gone("service", "pipeline")
+        claim = self._held(env)
+        if claim is None:
+            return
+        cursor = env.remembered(self.kind).get("cursor", "0")
+        answer = self._ask("delete", **self._place(claim), cursor=cursor)
+        if "gone" not in answer:
+            raise NotReady(f"removing redis keys: {answer['removed']} so far", cursor=answer["cursor"])
+
+    def owners(self) -> Iterator[Slug]:
+        """Slugs of every namespace or database that holds keys and is claimed or named like ours."""
+        if self.redis.mode == "database":
+            claimed = self.ledger.taken(f"redis database {self.redis.secret}")
+            held = self._ask("list", databases=self.redis.databases)["names"]
+            yield from (claimed[number] for number in held if number in claimed)
+            return
+        claimed = self.ledger.taken("redis namespace")
+        for name in self._ask("list", database=self.redis.database)["names"]:
+            slug = claimed.get(name) or naming.slug_of(self.redis.namespace, name)
+            if slug:
+                yield slug
+
+    def _held(self, env: Environment) -> Claim | None:
+        claim = env.claims.get(REDIS)
+        return claim if claim and self.ledger.holder(claim) == env.slug else None
+
+    def _place(self, claim: Claim) -> dict[str, Any]:
+        if self.redis.mode == "database":
+            return {"database": int(claim.name)}
+        return {"namespace": claim.name, "database": self.redis.database}
+
+    def _ask(self, action: str, **details: object) -> datacall.Answer:
+        request = {"store": "redis", "action": action, "secret": self.redis.secret, "mode": self.redis.mode}
+        return datacall.ask(self.call, {**request, "prefix": self.redis.prefix, **details})

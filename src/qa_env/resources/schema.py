@@ -1,0 +1,59 @@
+"""The environment's MySQL schema on the shared STG server.
+
+MySQL has no tags: the claim in the table and the blueprint's prefix are the mark. The statements run in the
+`datastores` function, which checks the prefix again; this side only asks, and only with the claim in hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from qa_env import datacall, naming
+from qa_env.blueprint import Database
+from qa_env.errors import NotReady
+from qa_env.model import SCHEMA, Claim, Environment, Ledger, Outputs, Slug
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One schema, shared by all roles of the environment."""
+
+    call: datacall.Datastores
+    ledger: Ledger
+    database: Database
+    name: str = ""
+    kind = "schema"
+
+    def ensure(self, env: Environment) -> Outputs:
+        """Create the schema if it is missing, return its name."""
+        claim = self._held(env)
+        if claim is None:
+            raise NotReady("waiting for the schema's name")
+        details = {"charset": self.database.charset, "collation": self.database.collation}
+        self._ask("ensure", name=claim.name, **details)
+        return {"name": claim.name}
+
+    def delete(self, env: Environment) -> None:
+        """Drop the schema once nothing can use it, if the claim still says that it is ours."""
+        env.require_gone("pipeline", "service")
+        claim = self._held(env)
+        if claim is not None:
+            self._ask("delete", name=claim.name)
+
+    def owners(self) -> Iterator[Slug]:
+        """Slugs of every schema with our prefix, by claim, or by its name where the claim is lost."""
+        claimed = self.ledger.taken("schema")
+        for name in self._ask("list")["names"]:
+            slug = claimed.get(name) or naming.slug_of(self.database.schema_name, name)
+            if slug:
+                yield slug
+
+    def _held(self, env: Environment) -> Claim | None:
+        """The claim, read again from the table: the record's copy may be old."""
+        claim = env.claims.get(SCHEMA)
+        return claim if claim and self.ledger.holder(claim) == env.slug else None
+
+    def _ask(self, action: str, **details: object) -> datacall.Answer:
+        request = {"store": "mysql", "action": action, "secret": self.database.secret}
+        return datacall.ask(self.call, {**request, "prefix": self.database.prefix, **details})

@@ -1,0 +1,171 @@
+"""The task definition of one role: the STG service's own, with only the branch's differences.
+
+Compared by a fingerprint kept as a tag, because ECS answers with defaults filled in. Revisions are assigned
+by the server, so two workers may register two: the newest is used and the others are deregistered, except
+the one that the service still runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qa_env import aws, ecs, naming
+from qa_env.blueprint import Blueprint, Role
+from qa_env.errors import Blocked, NotReady
+from qa_env.model import Built, Environment, Outputs, Slug
+from qa_env.variables import data_variables
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecs import ECSClient
+
+COPIED = (
+    "taskRoleArn",
+    "executionRoleArn",
+    "networkMode",
+    "volumes",
+    "placementConstraints",
+    "requiresCompatibilities",
+    "cpu",
+    "memory",
+    "pidMode",
+    "ipcMode",
+    "proxyConfiguration",
+    "ephemeralStorage",
+    "runtimePlatform",
+)
+DELETE_PER_CALL = 10
+
+
+@dataclass(frozen=True)
+class TaskDefinition:
+    """One role's task definition family."""
+
+    client: ECSClient
+    blueprint: Blueprint
+    installation: str
+    name: str
+    kind = "task_definition"
+
+    def ensure(self, env: Environment) -> Outputs:
+        """Find or register the revision that runs the built commit, return its ARN and commit."""
+        if env.built is None:
+            raise NotReady("waiting for the first build")
+        family = naming.service(env.slug, self.name)
+        with aws.doing(f"ensuring task definition {family}"):
+            wanted = self._wanted(env, env.built)
+            arn = self._find(env, wanted) or self._register(env, wanted)
+            self._prune(env, keep={arn, env.remembered("service", self.name).get("task_definition", "")})
+        return {"arn": arn, "commit": env.built.commit}
+
+    def delete(self, env: Environment) -> None:
+        """Deregister and delete every revision of ours."""
+        env.require_gone("service")
+        with aws.doing(f"deleting task definition {naming.service(env.slug, self.name)}"):
+            self._prune(env, keep=set())
+
+    def owners(self) -> Iterator[Slug]:
+        """Slugs of every active task definition carrying our owner tag."""
+        pages = self.client.get_paginator("list_task_definitions").paginate(status="ACTIVE")
+        for arn in (arn for page in pages for arn in page["taskDefinitionArns"]):
+            if slug := naming.owner_of(self._tags(arn), self.installation):
+                yield slug
+
+    def _find(self, env: Environment, wanted: dict[str, Any]) -> str | None:
+        """The newest revision that is what we want; the family may hold others."""
+        for arn in self._revisions(env, "ACTIVE"):
+            tags = self._tags(arn)
+            if naming.owner_of(tags, self.installation) != env.slug:
+                raise Blocked(f"task definition {arn} has our family but is not ours; deregister it")
+            if tags.get(naming.TAG_SETTINGS) == aws.fingerprint(wanted):
+                return arn
+        return None
+
+    def _register(self, env: Environment, wanted: dict[str, Any]) -> str:
+        tags = naming.tags(self.installation, env, self.name)
+        tags |= {naming.TAG_SETTINGS: aws.fingerprint(wanted)}
+        made = self.client.register_task_definition(**wanted, tags=aws.tag_list(tags, "key", "value"))
+        return made["taskDefinition"]["taskDefinitionArn"]
+
+    def _prune(self, env: Environment, keep: set[str]) -> None:
+        active = [arn for arn in self._revisions(env, "ACTIVE") if arn not in keep]
+        dead = self._revisions(env, "INACTIVE")
+        doomed = [
+            arn for arn in active + dead if naming.owner_of(self._tags(arn), self.installation) == env.slug
+        ]
+        for arn in doomed:
+            if arn in active:
+                self.client.deregister_task_definition(taskDefinition=arn)
+        for start in range(0, len(doomed), DELETE_PER_CALL):
+            self.client.delete_task_definitions(taskDefinitions=doomed[start : start + DELETE_PER_CALL])
+
+    def _revisions(self, env: Environment, status: Any) -> list[str]:
+        """ARNs of the family's revisions, newest first."""
+        family = naming.service(env.slug, self.name)
+        pages = self.client.get_paginator("list_task_definitions").paginate(
+            familyPrefix=family, status=status, sort="DESC"
+        )
+        arns = [arn for page in pages for arn in page["taskDefinitionArns"]]
+        return [arn for arn in arns if arn.rsplit("/", 1)[-1].rsplit(":", 1)[0] == family]
+
+    def _tags(self, arn: str) -> dict[str, str]:
+        described = self.client.describe_task_definition(taskDefinition=arn, include=["TAGS"])
+        return aws.tag_dict(described.get("tags"))
+
+    def _wanted(self, env: Environment, built: Built) -> dict[str, Any]:
+        role = self.blueprint.roles[self.name]
+        service = ecs.original(self.client, self.blueprint.cluster, role.copy_of)
+        described = self.client.describe_task_definition(taskDefinition=service["taskDefinition"])
+        stg: Mapping[str, Any] = described["taskDefinition"]
+        wanted = {key: stg[key] for key in COPIED if stg.get(key)}
+        wanted["family"] = naming.service(env.slug, self.name)
+        wanted |= {key: str(size) for key, size in (("cpu", role.cpu), ("memory", role.memory)) if size}
+        wanted["containerDefinitions"] = self._containers(env, built, stg["containerDefinitions"])
+        return wanted
+
+    def _containers(
+        self, env: Environment, built: Built, stg: list[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        role = self.blueprint.roles[self.name]
+        if role.container not in [one["name"] for one in stg]:
+            raise Blocked(
+                f"service {role.copy_of} has no container {role.container}, it has"
+                f" {', '.join(one['name'] for one in stg)}: correct roles.{self.name}.container"
+            )
+        return [self._container(env, built, role, one) for one in stg]
+
+    def _container(
+        self, env: Environment, built: Built, role: Role, stg: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        container = {key: value for key, value in stg.items() if value not in (None, [], {})}
+        if log := container.get("logConfiguration"):
+            container["logConfiguration"] = _logging(log, role, env.slug)
+        if stg["name"] != role.container:
+            return container
+        container["image"] = built.image
+        if role.command is not None:
+            container["command"] = list(role.command)
+        ours = self._variables(env, built, role)
+        kept = {one["name"]: one["value"] for one in stg.get("environment", [])}
+        container["environment"] = aws.tag_list(kept | ours, "name", "value")
+        # ECS refuses a name that is both a variable and a secret.
+        container["secrets"] = [one for one in stg.get("secrets", []) if one["name"] not in ours]
+        return container
+
+    def _variables(self, env: Environment, built: Built, role: Role) -> dict[str, str]:
+        variables = {self.blueprint.branch_variable: env.branch, "COMMIT": built.commit}
+        if role.threads:
+            variables[self.blueprint.threads_variable] = str(role.threads)
+        return variables | data_variables(self.blueprint, env) | role.environment
+
+
+def _logging(stg: Mapping[str, Any], role: Role, slug: Slug) -> dict[str, Any]:
+    """One log group per role, the environment in front of the stream's name (facts B4-3)."""
+    options = dict(stg.get("options", {}))
+    if stg["logDriver"] == "awslogs":
+        options |= {
+            "awslogs-group": role.log_group,
+            "awslogs-stream-prefix": naming.log_stream_prefix(slug),
+        }
+    return {**stg, "options": options}

@@ -1,0 +1,349 @@
+"""The state of every environment, its claims and its history, in one DynamoDB table.
+
+| pk | sk | is |
+|---|---|---|
+| `environment` | slug | the record |
+| `claim#<scope>` | name | the claim; `slug` says whose |
+| `history#<slug>` | time and a random part | one event; removed by TTL (`expires`) |
+
+Every write of state is conditional on the generation one has read, and on the record existing: `<>` and
+`=` alone would let a late worker write a ghost onto a deleted key (`reliability.md` 1.3).
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from botocore.exceptions import ClientError
+
+from qa_env import aws
+from qa_env.errors import Stale
+from qa_env.model import Built, Claim, Condition, Desired, Environment, Slug, State
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+
+HISTORY_DAYS = 90
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of an environment's history: when, who, what."""
+
+    at: str
+    by: str
+    text: str
+
+
+class Taken(Exception):
+    """Claims that others hold; nothing was claimed."""
+
+    def __init__(self, claims: Iterable[Claim]) -> None:
+        self.claims = tuple(claims)
+        super().__init__(f"held by others: {', '.join(map(str, self.claims))}")
+
+
+class Store(Protocol):
+    """What the controller needs of its memory. Each attribute of a record has one writer."""
+
+    def get(self, slug: Slug) -> Environment | None:
+        """The record as it is now (consistent), None if there is none."""
+
+    def all(self) -> Iterator[Environment]:
+        """Every record."""
+
+    def desire(self, wish: Environment, seen: Environment | None) -> None:
+        """Write what Git wants, if the record is still the one that was seen; otherwise Stale."""
+
+    def renew(self, fresh: Environment, seen: Environment) -> None:
+        """Replace a torn-down record by a fresh one that keeps its claims; Stale if it moved on."""
+
+    def claim(self, env: Environment, claims: Mapping[str, Claim]) -> Environment:
+        """Take all of these or none (Taken); Stale if the record moved on."""
+
+    def save(self, env: Environment) -> None:
+        """Write the conditions, if the generation still is the one worked on; otherwise Stale."""
+
+    def record_built(self, slug: Slug, built: Built) -> None:
+        """Write what the pipeline produced, if exactly this commit is still wanted; otherwise Stale."""
+
+    def forget(self, env: Environment) -> None:
+        """Remove record and claims together, if it still is to be absent; otherwise Stale."""
+
+    def note(self, slug: Slug, by: str, text: str) -> None:
+        """Append to the history."""
+
+    def history(self, slug: Slug) -> list[Event]:
+        """The newest events first, at most 200."""
+
+    def holder(self, claim: Claim) -> Slug | None:
+        """Who holds this claim."""
+
+    def taken(self, scope: str) -> dict[str, Slug]:
+        """Every claimed name of a scope and who holds it."""
+
+
+@dataclass(frozen=True)
+class DynamoStore:
+    """The table. Reads are consistent; expressions name their clauses before joining them."""
+
+    table: Table
+
+    def get(self, slug: Slug) -> Environment | None:
+        item = self.table.get_item(Key=_record_key(slug), ConsistentRead=True).get("Item")
+        return _from_item(item) if item else None
+
+    def all(self) -> Iterator[Environment]:
+        return (_from_item(item) for item in self._query("environment"))
+
+    def desire(self, wish: Environment, seen: Environment | None) -> None:
+        values = _wish(wish)
+        names = {f"#{name}": name for name in values}
+        settings = ", ".join(f"#{name} = :{name}" for name in values)
+        is_new = "attribute_not_exists(pk)"
+        is_as_seen = "attribute_exists(pk) AND generation = :seen"
+        with _stale_if_refused(wish.slug):
+            self.table.update_item(
+                Key=_record_key(wish.slug),
+                UpdateExpression=f"SET {settings}",
+                ConditionExpression=is_as_seen if seen else is_new,
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues={f":{name}": value for name, value in values.items()}
+                | ({":seen": seen.generation} if seen else {}),
+            )
+
+    def renew(self, fresh: Environment, seen: Environment) -> None:
+        is_torn_down = "desired = :absent AND generation = :seen"
+        with _stale_if_refused(fresh.slug):
+            self.table.put_item(
+                Item=_record_key(fresh.slug) | _wish(fresh) | {"claims": _claims_text(fresh.claims)},
+                ConditionExpression=f"attribute_exists(pk) AND {is_torn_down}",
+                ExpressionAttributeValues={":absent": str(Desired.ABSENT), ":seen": seen.generation},
+            )
+
+    def claim(self, env: Environment, claims: Mapping[str, Claim]) -> Environment:
+        claimed = replace(env, claims={**env.claims, **claims})
+        puts = [self._put_claim(env.slug, claim) for claim in claims.values()]
+        update = {
+            "TableName": self.table.name,
+            "Key": _record_key(env.slug),
+            "UpdateExpression": "SET claims = :claims",
+            "ConditionExpression": "attribute_exists(pk) AND generation = :generation",
+            "ExpressionAttributeValues": {
+                ":claims": _claims_text(claimed.claims),
+                ":generation": env.generation,
+            },
+        }
+        try:
+            self._transact([{"Update": update}, *puts])
+        except ClientError as error:
+            self._explain_claim(error, env, list(claims.values()))
+            raise
+        return claimed
+
+    def save(self, env: Environment) -> None:
+        with _stale_if_refused(env.slug):
+            self.table.update_item(
+                Key=_record_key(env.slug),
+                UpdateExpression="SET conditions = :conditions",
+                ConditionExpression="attribute_exists(pk) AND generation = :generation",
+                ExpressionAttributeValues={
+                    ":conditions": _conditions_text(env.conditions),
+                    ":generation": env.generation,
+                },
+            )
+
+    def record_built(self, slug: Slug, built: Built) -> None:
+        exists = "attribute_exists(pk)"
+        is_wanted = "desired = :present AND #commit = :commit"
+        with _stale_if_refused(slug):
+            self.table.update_item(
+                Key=_record_key(slug),
+                UpdateExpression="SET built = :built",
+                ConditionExpression=f"{exists} AND {is_wanted}",
+                ExpressionAttributeNames={"#commit": "commit"},
+                ExpressionAttributeValues={
+                    ":built": json.dumps(asdict(built)),
+                    ":present": str(Desired.PRESENT),
+                    ":commit": built.commit,
+                },
+            )
+
+    def forget(self, env: Environment) -> None:
+        record = {
+            "TableName": self.table.name,
+            "Key": _record_key(env.slug),
+            "ConditionExpression": "desired = :absent AND generation = :generation",
+            "ExpressionAttributeValues": {":absent": str(Desired.ABSENT), ":generation": env.generation},
+        }
+        held = self._held(env.slug, env.claims.values())
+        with _stale_if_refused(env.slug):
+            self._transact([{"Delete": record}, *held])
+
+    def note(self, slug: Slug, by: str, text: str) -> None:
+        now = datetime.now(UTC)
+        at = now.isoformat(timespec="milliseconds")
+        self.table.put_item(
+            Item={
+                "pk": f"history#{slug}",
+                "sk": f"{at}#{uuid.uuid4().hex[:8]}",
+                "by": by,
+                "text": text[:1000],
+                "expires": int(now.timestamp()) + HISTORY_DAYS * 86400,
+            }
+        )
+
+    def history(self, slug: Slug) -> list[Event]:
+        answer = self.table.query(
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": f"history#{slug}"},
+            ScanIndexForward=False,
+            Limit=200,
+        )
+        return [
+            Event(str(item["sk"]).split("#")[0], str(item["by"]), str(item["text"]))
+            for item in answer["Items"]
+        ]
+
+    def holder(self, claim: Claim) -> Slug | None:
+        item = self.table.get_item(Key=_claim_key(claim), ConsistentRead=True).get("Item")
+        return Slug(str(item["slug"])) if item else None
+
+    def taken(self, scope: str) -> dict[str, Slug]:
+        return {str(item["sk"]): Slug(str(item["slug"])) for item in self._query(f"claim#{scope}")}
+
+    def _query(self, pk: str) -> Iterator[Mapping[str, Any]]:
+        start: dict[str, Any] = {}
+        while True:
+            answer = self.table.query(
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": pk},
+                ConsistentRead=True,
+                **start,
+            )
+            yield from answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def _transact(self, items: list[Any]) -> None:
+        self.table.meta.client.transact_write_items(TransactItems=items)
+
+    def _put_claim(self, slug: Slug, claim: Claim) -> Any:
+        is_free = "attribute_not_exists(pk)"
+        is_mine = "slug = :slug"
+        return {
+            "Put": {
+                "TableName": self.table.name,
+                "Item": _claim_key(claim) | {"slug": str(slug)},
+                "ConditionExpression": f"{is_free} OR {is_mine}",
+                "ExpressionAttributeValues": {":slug": str(slug)},
+            }
+        }
+
+    def _held(self, slug: Slug, claims: Iterable[Claim]) -> Iterator[Any]:
+        is_gone = "attribute_not_exists(pk)"
+        is_mine = "slug = :slug"
+        for claim in claims:
+            yield {
+                "Delete": {
+                    "TableName": self.table.name,
+                    "Key": _claim_key(claim),
+                    "ConditionExpression": f"{is_gone} OR {is_mine}",
+                    "ExpressionAttributeValues": {":slug": str(slug)},
+                }
+            }
+
+    def _explain_claim(self, error: ClientError, env: Environment, claims: list[Claim]) -> None:
+        """Reasons come in the order of the items: the record first, then each claim (facts B5-1)."""
+        if aws.code(error) != "TransactionCanceledException":
+            return
+        reasons: list[Any] = list(error.response.get("CancellationReasons", ()))
+        failed = [reason.get("Code") == "ConditionalCheckFailed" for reason in reasons]
+        if any(failed[1:]):
+            raise Taken(c for c, lost in zip(claims, failed[1:], strict=True) if lost) from error
+        if failed and failed[0]:
+            raise Stale(f"{env.slug}: the record moved on") from error
+
+
+@contextmanager
+def _stale_if_refused(slug: Slug) -> Iterator[None]:
+    """A refused condition means that the record moved on; a mere conflict of transactions is retried."""
+    try:
+        yield
+    except ClientError as error:
+        reasons: Any = error.response.get("CancellationReasons", ())
+        passing = any(reason.get("Code") in ("TransactionConflict", "ThrottlingError") for reason in reasons)
+        if aws.is_condition_failed(error) and not passing:
+            raise Stale(f"{slug}: the record moved on") from error
+        raise
+
+
+def _record_key(slug: Slug) -> dict[str, Any]:
+    return {"pk": "environment", "sk": str(slug)}
+
+
+def _claim_key(claim: Claim) -> dict[str, Any]:
+    return {"pk": f"claim#{claim.scope}", "sk": claim.name}
+
+
+def _wish(env: Environment) -> dict[str, Any]:
+    return {
+        "repository": env.repository,
+        "branch": env.branch,
+        "desired": str(env.desired),
+        "commit": env.commit,
+        "before": env.before,
+        "pushed_at": env.pushed_at,
+        "next_commit": env.next_commit,
+        "generation": env.generation,
+        "by": env.by,
+        "at": env.at,
+    }
+
+
+def _from_item(item: Mapping[str, Any]) -> Environment:
+    built = json.loads(item["built"]) if item.get("built") else None
+    return Environment(
+        slug=Slug(item["sk"]),
+        repository=item["repository"],
+        branch=item["branch"],
+        desired=Desired(item["desired"]),
+        commit=item["commit"],
+        before=item.get("before", ""),
+        pushed_at=int(item.get("pushed_at", 0)),
+        next_commit=item.get("next_commit", ""),
+        generation=int(item["generation"]),
+        by=item.get("by", ""),
+        at=item.get("at", ""),
+        built=Built(**{name: built[name] for name in ("commit", "image", "execution")}) if built else None,
+        claims={name: Claim(*pair) for name, pair in json.loads(item.get("claims", "{}")).items()},
+        conditions=_conditions(json.loads(item.get("conditions", "{}"))),
+    )
+
+
+def _claims_text(claims: Mapping[str, Claim]) -> str:
+    return json.dumps({name: [claim.scope, claim.name] for name, claim in claims.items()})
+
+
+def _conditions_text(conditions: Mapping[str, Condition]) -> str:
+    return json.dumps({name: asdict(condition) for name, condition in conditions.items()})
+
+
+def _conditions(stored: Mapping[str, Any]) -> dict[str, Condition]:
+    return {
+        name: Condition(
+            state=State(values["state"]),
+            message=values.get("message", ""),
+            outputs=values.get("outputs", {}),
+            generation=values.get("generation", 0),
+            since=values.get("since", ""),
+        )
+        for name, values in stored.items()
+    }
