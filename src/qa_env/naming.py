@@ -78,7 +78,7 @@ def image_tag(slug_: Slug, commit: str) -> str:
 
 def is_image_of(slug_: Slug, tag: str) -> bool:
     """Is this tag one of the environment's? `qa-foo` must not recognise the images of `qa-foo-bar`."""
-    return re.fullmatch(re.escape(slug_) + r"-[0-9a-f]{40}", tag) is not None
+    return re.fullmatch(re.escape(slug_) + r"-([0-9a-f]{40}|[0-9a-f]{64})", tag) is not None
 
 
 def log_stream_prefix(slug_: Slug) -> str:

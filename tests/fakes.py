@@ -1,0 +1,140 @@
+"""Fakes of our own protocols; `test_store.py` runs the same suite against the real store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from qa_env.errors import Stale
+from qa_env.model import Built, Claim, Desired, Environment, Slug
+from qa_env.store import Event, Taken
+
+
+class MemoryStore:
+    """The store's contract in a dictionary."""
+
+    def __init__(self) -> None:
+        self.records: dict[Slug, Environment] = {}
+        self.claims: dict[Claim, Slug] = {}
+        self.events: dict[Slug, list[Event]] = {}
+
+    def get(self, slug: Slug) -> Environment | None:
+        return self.records.get(slug)
+
+    def all(self) -> Iterator[Environment]:
+        return iter(list(self.records.values()))
+
+    def desire(self, wish: Environment, seen: Environment | None) -> None:
+        current = self.records.get(wish.slug)
+        if (current.generation if current else None) != (seen.generation if seen else None):
+            raise Stale(wish.slug)
+        kept = {"claims": {}, "conditions": {}, "built": None}
+        if current:
+            kept = {"claims": current.claims, "conditions": current.conditions, "built": current.built}
+        self.records[wish.slug] = replace(wish, **kept)  # type: ignore[arg-type]
+
+    def renew(self, fresh: Environment, seen: Environment) -> None:
+        current = self._current(fresh.slug, seen.generation)
+        if current.desired is not Desired.ABSENT:
+            raise Stale(fresh.slug)
+        self.records[fresh.slug] = replace(fresh, built=None, conditions={})
+
+    def claim(self, env: Environment, claims: Mapping[str, Claim]) -> Environment:
+        current = self._current(env.slug, env.generation)
+        lost = [c for c in claims.values() if self.claims.get(c, env.slug) != env.slug]
+        if lost:
+            raise Taken(lost)
+        self.claims.update(dict.fromkeys(claims.values(), env.slug))
+        self.records[env.slug] = replace(current, claims={**env.claims, **claims})
+        return replace(env, claims={**env.claims, **claims})
+
+    def save(self, env: Environment) -> None:
+        current = self._current(env.slug, env.generation)
+        self.records[env.slug] = replace(current, conditions=env.conditions)
+
+    def record_built(self, slug: Slug, built: Built) -> None:
+        current = self.records.get(slug)
+        if current is None or current.desired is Desired.ABSENT or current.commit != built.commit:
+            raise Stale(slug)
+        self.records[slug] = replace(current, built=built)
+
+    def forget(self, env: Environment) -> None:
+        if self._current(env.slug, env.generation).desired is not Desired.ABSENT:
+            raise Stale(env.slug)
+        del self.records[env.slug]
+        self.claims = {claim: slug for claim, slug in self.claims.items() if slug != env.slug}
+
+    def note(self, slug: Slug, by: str, text: str) -> None:
+        self.events.setdefault(slug, []).insert(0, Event(f"{len(self.events)}", by, text))
+
+    def history(self, slug: Slug) -> list[Event]:
+        return self.events.get(slug, [])
+
+    def holder(self, claim: Claim) -> Slug | None:
+        return self.claims.get(claim)
+
+    def taken(self, scope: str) -> dict[str, Slug]:
+        return {claim.name: slug for claim, slug in self.claims.items() if claim.scope == scope}
+
+    def _current(self, slug: Slug, generation: int) -> Environment:
+        current = self.records.get(slug)
+        if current is None or current.generation != generation:
+            raise Stale(slug)
+        return current
+
+
+class FakeBranches:
+    """GitHub as a dictionary: (repository, branch) → commit, commit → checks."""
+
+    def __init__(self) -> None:
+        self.heads: dict[tuple[str, str], str] = {}
+        self.found: dict[str, dict[str, str]] = {}
+        self.error: Exception | None = None
+
+    def head(self, repository: str, branch: str) -> str | None:
+        if self.error:
+            raise self.error
+        return self.heads.get((repository, branch))
+
+    def checks(self, repository: str, commit: str) -> dict[str, str]:
+        return self.found.get(commit, {})
+
+
+class FakeDatastores:
+    """The datastores function as two sets: the tests of the function itself use real servers."""
+
+    def __init__(self) -> None:
+        self.schemas: set[str] = set()
+        self.keys: dict[str, int] = {}
+        self.error: dict[str, Any] | None = None
+        self.requests: list[Mapping[str, Any]] = []
+
+    def __call__(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.requests.append(request)
+        if self.error:
+            return self.error
+        return self._mysql(request) if request["store"] == "mysql" else self._redis(request)
+
+    def _mysql(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        match request["action"]:
+            case "ensure":
+                self.schemas.add(request["name"])
+                return {"name": request["name"]}
+            case "delete":
+                self.schemas.discard(request["name"])
+                return {"gone": "yes"}
+            case _:
+                return {"names": sorted(self.schemas)}
+
+    def _redis(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        place = request.get("namespace") or str(request.get("database"))
+        match request["action"]:
+            case "ensure":
+                self.keys.setdefault(place, 0)
+                return {"database": str(request["database"])}
+            case "delete":
+                self.keys.pop(place, None)
+                return {"gone": "yes", "removed": "0"}
+            case _:
+                return {"names": sorted(self.keys)}

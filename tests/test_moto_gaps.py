@@ -1,0 +1,362 @@
+"""What plain moto 5.2.5 does where AWS does something else.
+
+None of this is wanted: each test pins one gap that `tests/strict_aws` closes (facts D2), so that a moto
+upgrade that closes it is noticed and the rule of the layer can go.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # four times faster; read when moto is imported
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+REGION = "ap-northeast-1"
+
+
+@pytest.fixture
+def moto() -> Iterator[Moto]:
+    with mock_aws():
+        yield Moto()
+
+
+@cache
+def session() -> boto3.Session:
+    """One for all tests: reading the service models is most of the cost of a client."""
+    return boto3.Session("moto", "moto", region_name=REGION)
+
+
+class Moto:
+    """moto without the strict layer, and the few things it needs to be asked about the gaps."""
+
+    def __init__(self) -> None:
+        self.session = session()
+        self.elbv2 = self.session.client("elbv2")
+        self.ecs = self.session.client("ecs")
+
+    def balancer(self) -> Balancer:
+        ec2 = self.session.client("ec2")
+        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+        made = self.elbv2.create_load_balancer(Name="qa", Subnets=[subnet])["LoadBalancers"][0]
+        return Balancer(made["LoadBalancerArn"], vpc)
+
+    def group(self, vpc: str, name: str = "qa-foo", **changed: Any) -> str:
+        settings = {"Name": name, "Protocol": "HTTP", "Port": 80, "VpcId": vpc, "TargetType": "ip"} | changed
+        return self.elbv2.create_target_group(**settings)["TargetGroups"][0]["TargetGroupArn"]
+
+    def listener(self, balancer: str, group: str, port: int) -> str:
+        made = self.elbv2.create_listener(
+            LoadBalancerArn=balancer,
+            Protocol="HTTP",
+            Port=port,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
+        )
+        return made["Listeners"][0]["ListenerArn"]
+
+    def definition(self, family: str = "app") -> str:
+        container = {"name": "app", "image": "shop:1", "memory": 128}
+        made = self.ecs.register_task_definition(family=family, containerDefinitions=[container])
+        return made["taskDefinition"]["taskDefinitionArn"]
+
+    def service(self, name: str = "qa-foo", **changed: Any) -> dict[str, Any]:
+        self.ecs.create_cluster(clusterName="qa")
+        settings = {
+            "cluster": "qa",
+            "serviceName": name,
+            "taskDefinition": "app",
+            "desiredCount": 1,
+        } | changed
+        return self.ecs.create_service(**settings)["service"]
+
+    def shown(self, name: str = "qa-foo") -> dict[str, Any]:
+        return self.ecs.describe_services(cluster="qa", services=[name])["services"][0]
+
+
+@dataclass(frozen=True)
+class Balancer:
+    arn: str
+    vpc: str
+
+
+class TestElbv2:
+    """Closed by tests/strict_aws/elbv2.py."""
+
+    def test_any_number_of_listeners_share_a_port(self, moto: Moto) -> None:
+        """D2-5. AWS: DuplicateListener."""
+        balancer = moto.balancer()
+        arns = {moto.listener(balancer.arn, moto.group(balancer.vpc, f"qa-{n}"), 20001) for n in range(3)}
+
+        assert len(arns) == 3
+
+    def test_creating_a_target_group_again_is_an_error(self, moto: Moto) -> None:
+        """D2-6. AWS: success, with the existing one."""
+        vpc = moto.balancer().vpc
+        moto.group(vpc)
+
+        with pytest.raises(ClientError, match="DuplicateTargetGroupName"):
+            moto.group(vpc)
+
+    def test_no_quota_of_listeners_or_target_groups(self, moto: Moto) -> None:
+        """D2-7. AWS: TooManyListeners at 51, TooManyUniqueTargetGroupsPerLoadBalancer at 101."""
+        balancer = moto.balancer()
+        for number in range(101):
+            moto.listener(balancer.arn, moto.group(balancer.vpc, f"qa-{number}"), 10001 + number)
+
+        described = moto.elbv2.describe_listeners(LoadBalancerArn=balancer.arn)["Listeners"]
+        assert len(described) == 101
+
+    def test_ports_have_no_upper_limit(self, moto: Moto) -> None:
+        """D2-7. AWS: ValidationError."""
+        balancer = moto.balancer()
+
+        moto.listener(balancer.arn, moto.group(balancer.vpc), 70000)
+
+    def test_rule_priorities_have_no_upper_limit(self, moto: Moto) -> None:
+        """D2-15. AWS: ValidationError above 50000."""
+        balancer = moto.balancer()
+        group = moto.group(balancer.vpc)
+
+        moto.elbv2.create_rule(
+            ListenerArn=moto.listener(balancer.arn, group, 80),
+            Priority=50001,
+            Conditions=[{"Field": "path-pattern", "Values": ["/*"]}],
+            Actions=[{"Type": "forward", "TargetGroupArn": group}],
+        )
+
+    def test_limits_do_not_tell_the_target_groups_of_a_load_balancer(self, moto: Moto) -> None:
+        """D2-7. AWS: `target-groups-per-application-load-balancer` and more."""
+        limits = {each["Name"] for each in moto.elbv2.describe_account_limits()["Limits"]}
+
+        assert len(limits) == 9
+        assert "target-groups-per-application-load-balancer" not in limits
+
+    def test_a_target_group_serves_many_load_balancers_and_never_forgets_one(self, moto: Moto) -> None:
+        """B1-1. AWS: TargetGroupAssociationLimit; and without the listener no load balancer is shown."""
+        balancer = moto.balancer()
+        group = moto.group(balancer.vpc)
+        subnet = moto.session.client("ec2").create_subnet(VpcId=balancer.vpc, CidrBlock="10.0.2.0/24")
+        other = moto.elbv2.create_load_balancer(Name="qa-2", Subnets=[subnet["Subnet"]["SubnetId"]])
+        first = moto.listener(balancer.arn, group, 80)
+        moto.listener(other["LoadBalancers"][0]["LoadBalancerArn"], group, 80)
+        moto.elbv2.delete_listener(ListenerArn=first)
+
+        found = moto.elbv2.describe_target_groups(TargetGroupArns=[group])["TargetGroups"][0]
+        assert len(found["LoadBalancerArns"]) == 2
+
+    def test_targets_are_healthy_at_once(self, moto: Moto) -> None:
+        """BC:elbv2.TargetHealth. AWS: unused without a listener, then initial."""
+        group = moto.group(moto.balancer().vpc)
+        moto.elbv2.register_targets(TargetGroupArn=group, Targets=[{"Id": "10.0.1.9"}])
+
+        described = moto.elbv2.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+        assert [each["TargetHealth"]["State"] for each in described] == ["healthy"]
+
+    def test_a_lambda_target_group_takes_anything(self, moto: Moto) -> None:
+        """BC:elbv2.RegisterTargets. AWS: one function ARN."""
+        made = moto.elbv2.create_target_group(Name="qa-page", TargetType="lambda")
+        arn = made["TargetGroups"][0]["TargetGroupArn"]
+
+        moto.elbv2.register_targets(TargetGroupArn=arn, Targets=[{"Id": "a"}, {"Id": "b", "Port": 80}])
+
+    def test_deregistering_what_is_not_there_is_an_error(self, moto: Moto) -> None:
+        """BC:elbv2.DeregisterTargets. AWS: "the action returns successfully"."""
+        group = moto.group(moto.balancer().vpc)
+
+        with pytest.raises(ClientError, match="InvalidTarget"):
+            moto.elbv2.deregister_targets(TargetGroupArn=group, Targets=[{"Id": "10.0.1.9"}])
+
+    def test_deleting_a_rule_that_is_not_there_succeeds(self, moto: Moto) -> None:
+        """BC:elbv2.DeleteRule. AWS: RuleNotFound."""
+        moto.elbv2.delete_rule(RuleArn="arn:aws:elasticloadbalancing:x:1:listener-rule/app/qa/1/2/3")
+
+    def test_what_is_not_there_has_no_tags(self, moto: Moto) -> None:
+        """BC:elbv2.DescribeTags. AWS: TargetGroupNotFound."""
+        arn = moto.group(moto.balancer().vpc) + "0"
+
+        described = moto.elbv2.describe_tags(ResourceArns=[arn])["TagDescriptions"]
+        assert described == [{"ResourceArn": arn, "Tags": []}]
+
+    def test_a_target_group_is_free_the_moment_its_listener_is_gone(self, moto: Moto) -> None:
+        """D2-8. AWS: ResourceInUse for a while."""
+        balancer = moto.balancer()
+        group = moto.group(balancer.vpc)
+        moto.elbv2.delete_listener(ListenerArn=moto.listener(balancer.arn, group, 80))
+
+        moto.elbv2.delete_target_group(TargetGroupArn=group)
+
+
+class TestEcs:
+    """Closed by tests/strict_aws/ecs.py, ecs_rules.py and task_definitions.py."""
+
+    def test_creating_overwrites_an_active_service(self, moto: Moto) -> None:
+        """D2-9. AWS: "Creation of service was not idempotent."."""
+        moto.definition()
+        moto.service(desiredCount=1)
+        moto.service(desiredCount=3)
+
+        assert moto.shown()["desiredCount"] == 3
+
+    def test_accepts_what_cannot_work(self, moto: Moto) -> None:
+        """D2-10. AWS: InvalidParameterException, InvalidParameterException, ClientException."""
+        inactive = moto.definition()
+        moto.ecs.deregister_task_definition(taskDefinition=inactive)
+        group = moto.group(moto.balancer().vpc)
+
+        for number, arn in enumerate((group, group + "0")):  # without a load balancer; without existing
+            target = {"targetGroupArn": arn, "containerName": "nothing", "containerPort": 1}
+            moto.service(f"qa-{number}", taskDefinition=inactive, loadBalancers=[target])
+
+    @pytest.mark.parametrize("name", ["s 1/é", "a" * 256])
+    def test_accepts_any_name(self, moto: Moto, name: str) -> None:
+        """D2-10, D2-15. AWS: InvalidParameterException."""
+        moto.definition()
+
+        assert moto.service(name)["serviceName"] == name
+
+    def test_deleting_does_not_drain(self, moto: Moto) -> None:
+        """D2-11. AWS: DRAINING, and out of ListServices; an INACTIVE one cannot be updated."""
+        moto.definition()
+        moto.service()
+        gone = moto.ecs.delete_service(cluster="qa", service="qa-foo", force=True)["service"]
+        listed = moto.ecs.list_services(cluster="qa")["serviceArns"]
+        moto.ecs.update_service(cluster="qa", service="qa-foo", desiredCount=2)
+
+        assert gone["status"] == "INACTIVE"
+        assert len(listed) == 1
+
+    def test_lists_and_describes_any_number(self, moto: Moto) -> None:
+        """B2-8. AWS: ten names at most, ten per page."""
+        moto.definition()
+        for number in range(11):
+            moto.service(f"qa-{number}")
+        described = moto.ecs.describe_services(cluster="qa", services=[f"qa-{n}" for n in range(11)])
+
+        assert len(described["services"]) == 11
+        assert len(moto.ecs.list_services(cluster="qa")["serviceArns"]) == 11
+
+    def test_drops_settings(self, moto: Moto) -> None:
+        """D2-12. AWS keeps and shows them."""
+        moto.definition()
+        moto.service(
+            deploymentConfiguration={"minimumHealthyPercent": 0, "maximumPercent": 100},
+            enableExecuteCommand=True,
+            healthCheckGracePeriodSeconds=60,
+            capacityProviderStrategy=[{"capacityProvider": "FARGATE"}],
+        )
+        dropped = {"deploymentConfiguration", "healthCheckGracePeriodSeconds", "capacityProviderStrategy"}
+
+        assert dropped.isdisjoint(moto.shown())
+        assert "enableExecuteCommand" not in moto.shown()
+
+    def test_a_deployment_never_moves(self, moto: Moto) -> None:
+        """D2-12. AWS: a new deployment per task definition, COMPLETED when its tasks run."""
+        moto.definition()
+        moto.service()
+        second = moto.definition()
+        moto.ecs.update_service(cluster="qa", service="qa-foo", taskDefinition=second, desiredCount=2)
+        deployments = moto.shown()["deployments"]
+
+        assert [each["rolloutState"] for each in deployments] == ["IN_PROGRESS"]
+        assert moto.shown()["runningCount"] == 2  # at once, and without a task
+        assert moto.ecs.list_tasks(cluster="qa", serviceName="qa-foo")["taskArns"] == []
+
+    def test_revisions_start_again_after_deletion(self, moto: Moto) -> None:
+        """D2-13. AWS: they keep counting."""
+        first = moto.definition()
+        moto.ecs.deregister_task_definition(taskDefinition=first)
+        moto.ecs.delete_task_definitions(taskDefinitions=[first])
+
+        assert moto.definition() == first
+
+    def test_deletes_a_task_definition_in_use(self, moto: Moto) -> None:
+        """B2-10. AWS: DELETE_IN_PROGRESS until no task or service uses it."""
+        arn = moto.definition()
+        moto.service()
+        moto.ecs.deregister_task_definition(taskDefinition=arn)
+        moto.ecs.delete_task_definitions(taskDefinitions=[arn])
+
+        with pytest.raises(ClientError, match="Unable to describe task definition"):
+            moto.ecs.describe_task_definition(taskDefinition=arn)
+
+    def test_a_family_is_its_newest_revision_of_any_status(self, moto: Moto) -> None:
+        """BC:ecs.DescribeTaskDefinition. AWS: the newest ACTIVE one."""
+        moto.definition()
+        moto.ecs.deregister_task_definition(taskDefinition=moto.definition())
+
+        assert moto.ecs.describe_task_definition(taskDefinition="app")["taskDefinition"]["revision"] == 2
+
+    def test_task_definitions_have_nothing_that_only_aws_writes(self, moto: Moto) -> None:
+        """BC:ecs.TaskDefinition. AWS writes these, and a copy must leave them out."""
+        moto.definition()
+        shown = moto.ecs.describe_task_definition(taskDefinition="app")["taskDefinition"]
+
+        assert {"registeredAt", "registeredBy", "requiresAttributes"}.isdisjoint(shown)
+
+    def test_lists_task_definitions_oldest_first_whatever_is_asked(self, moto: Moto) -> None:
+        """BC:ecs.ListTaskDefinitions. AWS: sort and pages."""
+        first, second = moto.definition(), moto.definition()
+        listed = moto.ecs.list_task_definitions(familyPrefix="app", sort="DESC", maxResults=1)
+
+        assert listed["taskDefinitionArns"] == [first, second]
+
+
+class TestNames:
+    """Closed by tests/strict_aws/names.py."""
+
+    @pytest.mark.parametrize("group", ["a" * 129, "qa/é"])
+    def test_message_groups_can_be_anything(self, moto: Moto, group: str) -> None:
+        """D2-17. AWS: at most 128 alphanumeric characters and punctuation."""
+        sqs = moto.session.client("sqs")
+        url = sqs.create_queue(QueueName="qa.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+
+        sqs.send_message(QueueUrl=url, MessageBody="{}", MessageGroupId=group, MessageDeduplicationId="1")
+
+    def test_tags_can_be_anything(self, moto: Moto) -> None:
+        """D2-15. AWS: letters, digits, spaces and _.:/=+-@."""
+        moto.group(moto.balancer().vpc, Tags=[{"Key": "branch", "Value": "qa/🚀;"}])
+
+
+class TestDynamoDB:
+    """Closed by tests/strict_aws/dynamodb.py."""
+
+    def test_a_token_is_not_idempotent(self, moto: Moto) -> None:
+        """D2-16. AWS: the second transaction changes nothing."""
+        dynamodb = moto.session.client("dynamodb")
+        dynamodb.create_table(
+            TableName="t",
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        )
+        key = {"pk": {"S": "a"}}
+        update = {"TableName": "t", "Key": key, "UpdateExpression": "ADD n :n"}
+        update["ExpressionAttributeValues"] = {":n": {"N": "1"}}
+        for _ in range(2):
+            dynamodb.transact_write_items(TransactItems=[{"Update": update}], ClientRequestToken="once")
+
+        assert dynamodb.get_item(TableName="t", Key=key)["Item"]["n"]["N"] == "2"
+
+
+class TestCodePipeline:
+    """Why the layer lets no CodePipeline call reach moto."""
+
+    def test_lacks_what_an_environment_needs(self, moto: Moto) -> None:
+        """D1-1, D1-4. In process, a missing action is a NotImplementedError."""
+        codepipeline = moto.session.client("codepipeline")
+
+        for call in (
+            lambda: codepipeline.stop_pipeline_execution(pipelineName="qa", pipelineExecutionId="1"),
+            lambda: codepipeline.get_pipeline_state(name="qa"),
+            lambda: codepipeline.put_job_success_result(jobId="00000000-0000-0000-0000-000000000000"),
+        ):
+            with pytest.raises(NotImplementedError):
+                call()
