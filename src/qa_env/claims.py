@@ -105,7 +105,10 @@ class Claims:
 
     def _target_groups(self, arn: str) -> int:
         pages = self.elbv2.get_paginator("describe_target_groups").paginate(LoadBalancerArn=arn)
-        return sum(len(page["TargetGroups"]) for page in pages)
+        try:
+            return sum(len(page["TargetGroups"]) for page in pages)
+        except self.elbv2.exceptions.TargetGroupNotFoundException:
+            return 0
 
     def _limits(self) -> dict[str, int]:
         """The account's own numbers, the documented defaults where it names none."""

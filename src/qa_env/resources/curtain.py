@@ -63,12 +63,16 @@ class Curtain:
     def _is_live(self, env: Environment) -> bool:
         """Does the service run the task definition of this pass — or, when rolling, any that answers?"""
         service = env.conditions.get(key("service", self.name))
-        if service is None or env.conditions.get(key("task_definition", self.name)) is None:
+        if service is None:
             return False
         if self.blueprint.roles[self.name].deployment.strategy == "rolling":
             return service.outputs.get("serving") == "yes"
-        wanted = env.output("task_definition", self.name)["arn"]
-        return service.state is State.READY and service.outputs.get("task_definition") == wanted
+        wanted = env.conditions.get(key("task_definition", self.name))
+        return (
+            wanted is not None
+            and wanted.state is service.state is State.READY
+            and service.outputs.get("task_definition") == wanted.outputs.get("arn")
+        )
 
     def _rules(self, listener: str) -> list[str]:
         """Our rules on the listener; tags are read because a person may have added others."""

@@ -119,7 +119,7 @@ def _differs(listener: ListenerTypeDef, wanted: dict[str, Any]) -> bool:
         listener["Protocol"] != wanted["Protocol"]
         or forwards != [action["TargetGroupArn"] for action in wanted["DefaultActions"]]
         or certificates != [one["CertificateArn"] for one in wanted.get("Certificates", [])]
-        or listener.get("SslPolicy") != wanted.get("SslPolicy")
+        or ("SslPolicy" in wanted and listener.get("SslPolicy") != wanted["SslPolicy"])
     )
 
 

@@ -1,0 +1,45 @@
+"""What both stores check before they touch anything: is the name ours, is the secret what it should be?
+
+Data carries no owner tag, so the prefix is the mark, and it is looked at again before every statement.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from qa_env import naming
+from qa_env.errors import Blocked
+
+_PREFIX = re.compile(r"[a-z][a-z0-9]{1,9}[-_]?")
+
+
+def require_ours(name: object, prefix: object) -> str:
+    """The name, or Blocked if it is not certainly ours. Trusts nothing about its arguments."""
+    if isinstance(name, str) and naming.is_ours(name, require_prefix(prefix)):
+        return name
+    raise Blocked(f"{_shown(name)} is not a name of ours (prefix {_shown(prefix)}); nothing was touched")
+
+
+def require_prefix(prefix: object) -> str:
+    """The prefix, or Blocked: an empty or short one would make other people's data ours."""
+    if isinstance(prefix, str) and _PREFIX.fullmatch(prefix):
+        return prefix
+    raise Blocked(f"{_shown(prefix)} is not a prefix of 2-10 lower-case letters and digits")
+
+
+def fields(secret: str, reference: object, needed: tuple[str, ...]) -> dict[str, Any]:
+    """The secret's JSON object; Blocked names the secret and what it should hold, never what it holds."""
+    try:
+        values = json.loads(secret)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict) or not all(values.get(name) for name in needed):
+        raise Blocked(f"secret {reference} must be JSON with {', '.join(needed)}")
+    return values
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -1,0 +1,225 @@
+"""Keys on the shared Redis server: one namespace (`qa_foo:*`) or one numbered database per environment.
+
+Surprising facts: `qa_foo*` also matches `qa_foobar:1`, so the colon belongs to the pattern, and glob
+characters are escaped (facts B8-1, B8-9). SCAN may repeat keys, promises only those that were there
+throughout, and its default COUNT of 10 is fifteen times slower than 1000 (B8-8, reliability 2b). It walks the
+whole keyspace, however few keys are ours, so it can stop and go on in a later call. redis-py would let a
+database in the URL win over the one we ask for, so the URL is taken apart here.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool, SSLConnection
+from redis.retry import Retry
+
+from qa_env import naming
+from qa_env.datastores import Answer, Remaining, Request, guard
+from qa_env.errors import Blocked, NotReady
+
+Options = dict[str, Any]
+
+SOCKET_SECONDS = 5
+RESERVE_SECONDS = 5
+PAGE = 1000
+LIST_PAGES = 1000  # about a million keys a call; the next call goes on from the cursor
+SCANS = 5
+
+_CURSOR = re.compile(r"(clean:)?(\d{1,20})")
+_GLOB = re.compile(r"[*?\[\]^\\-]")
+
+
+def perform(request: Request, secret: str, remaining_seconds: Remaining) -> Answer:
+    """Carry out one request on a connection of its own."""
+    options, where = _options(secret, request["secret"])
+    with _errors(where):
+        match request["action"], request["mode"]:
+            case "ensure", "namespace":
+                return _ensure_namespace(options, where, request)
+            case "ensure", "database":
+                number = _number(request)
+                with _client(options, where, number):
+                    return {"database": str(number)}
+            case "delete", "namespace":
+                return _delete_namespace(options, where, request, remaining_seconds)
+            case "delete", "database":
+                return _delete_database(options, where, request)
+            case "list", "namespace":
+                return _list_namespaces(options, where, request, remaining_seconds)
+            case "list", "database":
+                return _list_databases(options, where)
+    raise ValueError(f"unknown action {request['action']!r} or mode {request['mode']!r}")
+
+
+def _ensure_namespace(options: Options, where: str, request: Request) -> Answer:
+    namespace = guard.require_ours(request["namespace"], request["prefix"])
+    number = int(request["database"])
+    with _client(options, where, number):
+        return {"namespace": namespace, "database": str(number)}
+
+
+def _delete_namespace(options: Options, where: str, request: Request, remaining: Remaining) -> Answer:
+    """Unlink while scanning; gone is said only after a whole scan, from 0 to 0, has found nothing.
+
+    The cursor that is answered carries `clean:` while the present scan has found nothing yet.
+    """
+    namespace = guard.require_ours(request["namespace"], request["prefix"])
+    clean, cursor = _resumed(request.get("cursor", "0"))
+    removed = scans = 0
+    with _client(options, where, int(request["database"])) as client:
+        while remaining() >= RESERVE_SECONDS:
+            cursor, keys = _page(client, cursor, namespace, request["prefix"])
+            if keys:
+                clean = False
+                removed += client.unlink(*keys)
+            if cursor == 0 and clean:
+                return {"gone": "yes", "removed": str(removed)}
+            if cursor == 0:
+                clean, scans = True, scans + 1
+            if scans == SCANS:
+                raise NotReady(f"{where}: keys of {namespace} keep appearing; something still writes them")
+    return {"cursor": f"{'clean:' if clean and cursor else ''}{cursor}", "removed": str(removed)}
+
+
+def _page(client: redis.Redis, cursor: int, namespace: str, prefix: str) -> tuple[int, list[bytes]]:
+    """One step of the scan: the next cursor and those keys that are certainly the namespace's."""
+    ours = guard.require_ours(namespace, prefix).encode() + b":"
+    following, keys = client.scan(cursor, match=f"{_escaped(namespace)}:*", count=PAGE)
+    return int(following), [key for key in keys if isinstance(key, bytes) and key.startswith(ours)]
+
+
+def _delete_database(options: Options, where: str, request: Request) -> Answer:
+    """Flush this number and no other. FLUSHALL appears nowhere."""
+    number = _number(request)
+    with _client(options, where, number) as client:
+        removed = client.dbsize()
+        client.flushdb(asynchronous=True)
+        if client.dbsize():
+            raise NotReady(f"{where}: keys of database {number} keep appearing; something still writes them")
+    return {"gone": "yes", "removed": str(removed)}
+
+
+def _list_namespaces(options: Options, where: str, request: Request, remaining: Remaining) -> Answer:
+    """Namespaces with our prefix that hold keys, as far as this call gets; cursor 0 says: all of them."""
+    prefix = guard.require_prefix(request["prefix"])
+    _, cursor = _resumed(request.get("cursor", "0"))
+    found: set[str] = set()
+    with _client(options, where, int(request["database"])) as client:
+        for _ in range(LIST_PAGES):
+            if remaining() < RESERVE_SECONDS:
+                break
+            cursor, keys = client.scan(cursor, match=f"{_escaped(prefix)}*:*", count=PAGE)
+            found |= {_namespace(key) for key in keys}
+            if cursor == 0:
+                break
+    return {"names": sorted(name for name in found if naming.is_ours(name, prefix)), "cursor": str(cursor)}
+
+
+def _namespace(key: bytes | str) -> str:
+    """Latin-1 decodes any byte, and no letter beyond ASCII is ever ours."""
+    return (key if isinstance(key, str) else key.decode("latin-1")).partition(":")[0]
+
+
+def _list_databases(options: Options, where: str) -> Answer:
+    with _client(options, where, 0) as client:
+        numbers = [int(name.removeprefix("db")) for name in client.info("keyspace")]
+    return {"names": [str(number) for number in sorted(numbers) if number > 0]}
+
+
+def _number(request: Request) -> int:
+    """0 is where everything without a number lives, so it is never one environment's own."""
+    number = int(request["database"])
+    if number < 1:
+        raise Blocked(f"database {number} cannot belong to one environment; start `databases` at 1")
+    return number
+
+
+def _resumed(cursor: str) -> tuple[bool, int]:
+    """Whether the scan has found nothing so far, and where to go on."""
+    known = _CURSOR.fullmatch(cursor)
+    position = int(known[2]) if known else 0
+    return position == 0 or bool(known and known[1]), position
+
+
+def _escaped(name: str) -> str:
+    return _GLOB.sub(r"\\\g<0>", name)
+
+
+@contextmanager
+def _client(options: Options, where: str, number: int) -> Iterator[redis.Redis]:
+    """A client that has selected this database, on a server where a scan sees every key."""
+    client = redis.Redis(connection_pool=ConnectionPool(**options, db=number))
+    with client:
+        try:
+            client.ping()
+        except exceptions.NoPermissionError:
+            raise
+        except exceptions.ResponseError:
+            raise Blocked(
+                f"{where} does not let us select database {number}: it has fewer (16 unless configured) or"
+                " runs in cluster mode (one only); change the blueprint's range, or use another cache"
+            ) from None
+        if client.info("cluster").get("cluster_enabled"):
+            raise Blocked(f"{where} runs in cluster mode; give the blueprint a cache without it")
+        yield client
+
+
+def _options(secret: str, reference: object) -> tuple[Options, str]:
+    """How to connect, and the server's name for messages. Whatever else the URL says is ignored."""
+    values = guard.fields(secret, reference, ("url",))
+    try:
+        parts = urlsplit(str(values["url"]))
+        host, port = parts.hostname, parts.port or 6379
+    except ValueError:  # its text would quote the URL
+        host, port = None, 0
+    if (
+        host is None
+        or parts.scheme not in ("redis", "rediss")
+        or "@" in parts.path + parts.query + parts.fragment
+    ):
+        raise Blocked(
+            f"secret {reference} must hold url: redis://[user:password@]host:port or rediss://…, with the"
+            " password percent-encoded"
+        )
+    options: Options = {
+        "host": host,
+        "port": port,
+        "username": unquote(parts.username or "") or None,
+        "password": unquote(parts.password or "") or None,
+        "socket_timeout": SOCKET_SECONDS,
+        "socket_connect_timeout": SOCKET_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    if parts.scheme == "rediss":
+        options |= {"connection_class": SSLConnection, "ssl_ca_data": values.get("ssl_ca")}
+    return options, f"Redis at {host}:{port}"
+
+
+@contextmanager
+def _errors(where: str) -> Iterator[None]:
+    """Every error is a sentence that names the host and never the URL."""
+    try:
+        yield
+    except (exceptions.AuthenticationError, exceptions.AuthorizationError):
+        raise Blocked(f"{where} refuses the secret's user name or password") from None
+    except exceptions.NoPermissionError:
+        raise Blocked(
+            f"{where} does not allow this to the secret's account; it needs PING, SELECT, INFO, SCAN and"
+            " UNLINK, with numbered databases also DBSIZE and FLUSHDB"
+        ) from None
+    except exceptions.ReadOnlyError:
+        raise Blocked(f"{where} is read-only; the secret needs the primary's address") from None
+    except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+        if isinstance(error.__context__, ssl.SSLCertVerificationError):
+            raise Blocked(f"{where} shows a certificate that ssl_ca does not vouch for") from None
+        raise NotReady(f"{where} cannot be reached: {error}") from None

@@ -1,0 +1,147 @@
+"""The life of an environment, through every real module, over strict AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from qa_env.model import Phase
+from tests.installation import A, B, Installation, installed
+
+
+@pytest.fixture(params=[False, True], ids=["last-webhook", "github"])
+def qa(request: pytest.FixtureRequest) -> Iterator[Installation]:
+    """Both ways of knowing where a branch is."""
+    with installed(asks_github=request.param) as made:
+        yield made
+
+
+def test_first_pass_reports_the_url(qa: Installation) -> None:
+    """Listener, target group, curtain, schema, keyspace and pipeline exist after one pass; so does the URL."""
+    slug = qa.push("qa/foo", A)
+    env = qa.run_pass(slug)
+    assert env is not None
+    assert env.urls == {"app": "http://qa-1.example.com:10001/", "admin": "http://qa-1.example.com:10002/"}
+    assert env.phase is Phase.BUILDING
+    assert qa.datastores.schemas == {"qa-foo"}
+    assert list(qa.datastores.keys) == ["qa_foo"]
+    assert qa.codepipeline.get_pipeline(name="qa-foo")["pipeline"]["pipelineType"] == "V2"
+
+
+def test_push_builds_an_environment(qa: Installation) -> None:
+    """A push settles as ready, on the pushed commit, with one execution of the pipeline."""
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    env = qa.env(slug)
+    assert env.phase is Phase.READY, qa.messages(slug)
+    assert env.built is not None
+    assert env.built.commit == A
+    executions = qa.codepipeline.list_pipeline_executions(pipelineName=slug)["pipelineExecutionSummaries"]
+    assert [(one["status"], one["trigger"]["triggerType"]) for one in executions] == [
+        ("Succeeded", "CreatePipeline")
+    ]
+    for role in ("app", "admin", "worker"):
+        assert qa.service(f"qa-foo-{role}")["runningCount"] == 1
+
+
+def test_second_push_replaces_the_commit(qa: Installation) -> None:
+    """An update pushes through the same pipeline, pinned; ports, schema and namespace stay."""
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    before = qa.env(slug)
+    qa.push("qa/foo", B)
+    qa.settle()
+    after = qa.env(slug)
+    assert after.phase is Phase.READY, qa.messages(slug)
+    assert after.built is not None
+    assert after.built.commit == B
+    assert after.claims == before.claims
+    newest = qa.codepipeline.list_pipeline_executions(pipelineName=slug)["pipelineExecutionSummaries"][0]
+    assert newest["trigger"]["triggerType"] == "StartPipelineExecution"
+    assert newest["sourceRevisions"][0]["revisionId"] == B
+
+
+def test_delete_leaves_nothing(qa: Installation) -> None:
+    """Deleting the branch removes every trace; the record becomes history."""
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    qa.delete("qa/foo")
+    qa.settle()
+    assert qa.left() == []
+    assert "deleted" in qa.store.history(slug)[0].text
+
+
+def test_settled_means_no_more_changes(qa: Installation) -> None:
+    """One more pass over a settled environment changes nothing in AWS."""
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    qa.aws.calls.clear()
+    qa.run_pass(slug)
+    assert [call.name for call in qa.aws.writes()] == []
+
+
+def test_push_during_teardown_finishes_it_first(qa: Installation) -> None:
+    """A push after teardown began drops the old schema, then builds anew on the same ports."""
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    held = qa.env(slug).claims
+    qa.delete("qa/foo")
+    qa.run_pass(slug)
+    qa.push("qa/foo", B)
+    qa.run_pass(slug)
+    assert qa.env(slug).next_commit == B
+    qa.settle(rounds=20)
+    env = qa.env(slug)
+    assert env.phase is Phase.READY, qa.messages(slug)
+    assert env.built is not None
+    assert env.built.commit == B
+    assert env.claims == held
+    drops = [r for r in qa.datastores.requests if (r["store"], r["action"]) == ("mysql", "delete")]
+    assert drops
+    qa.delete("qa/foo")
+    qa.settle()
+    assert qa.left() == []
+
+
+def test_delete_while_building_revives_nothing(qa: Installation) -> None:
+    """A build that finishes after the branch is gone changes nothing."""
+    slug = qa.push("qa/foo", A)
+    qa.run_pass(slug)
+    qa.delete("qa/foo")
+    qa.engine.run_until_idle()
+    qa.settle()
+    assert qa.left() == []
+    assert qa.store.get(slug) is None
+
+
+def test_failed_build_keeps_the_last_good_version(qa: Installation) -> None:
+    """A failed migration stops the pipeline; what runs goes on running; the next push repairs it."""
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    running = qa.task_definition("qa-foo-app")
+    qa.failing.add(("migrate", B))
+    qa.push("qa/foo", B)
+    qa.settle()
+    env = qa.env(slug)
+    assert env.phase is Phase.FAILED
+    assert "Migrate" in env.conditions["pipeline"].message
+    assert qa.task_definition("qa-foo-app") == running
+    qa.push("qa/foo", "d" * 40)
+    qa.settle()
+    assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+
+
+def test_two_environments_share_nothing(qa: Installation) -> None:
+    """Every port is held once; deleting one environment leaves the other ready."""
+    first, second = qa.push("qa/foo", A), qa.push("qa/foo-bar", B)
+    qa.settle()
+    urls = [*qa.env(first).urls.values(), *qa.env(second).urls.values()]
+    assert len(set(urls)) == 4
+    qa.delete("qa/foo")
+    qa.settle()
+    assert qa.store.get(first) is None
+    assert qa.env(second).phase is Phase.READY, qa.messages(second)
+    assert qa.run_pass(second) is not None
+    assert qa.env(second).phase is Phase.READY, qa.messages(second)
+    assert qa.datastores.schemas == {"qa-foo-bar"}
