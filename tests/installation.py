@@ -14,14 +14,15 @@ from hashlib import sha256
 from typing import Any
 
 import boto3
+
 from handlers import deploy
 from local.codepipeline import ApiError, BuildResult, Engine, Settings, SourceRevision
 from local.codepipeline import World as PipelineWorld
-
 from qa_env import app, naming, signals
 from qa_env.blueprint import Blueprint
 from qa_env.controller import Controller, Plan
-from qa_env.model import Change, Environment, Phase, Ref, Slug
+from qa_env.model import REPORTS, Change, Environment, Ref, Resource, Slug
+from qa_env.resources.checks import Checks
 from qa_env.store import DynamoStore
 from qa_env.watch import Watch
 from tests.fakes import FakeBranches, FakeDatastores
@@ -109,7 +110,20 @@ class Installation:
         )
 
     def plan(self, blueprint: Blueprint) -> Plan:
-        return replace(app.plan(self.clients, self.store, blueprint), branches=self.branches)
+        """As the product plans it, but GitHub is the fake and nothing is posted there."""
+        plan = app.plan(self.clients, self.store, blueprint)
+        build = [[self._asking_fake(r) for r in wave if r.kind not in REPORTS] for wave in plan.build]
+        return replace(plan, build=build, branches=self.branches)
+
+    def use(self, blueprint: Blueprint) -> None:
+        """The operator deployed another blueprint."""
+        self.blueprint = blueprint
+        self.controller = replace(self.controller, blueprints={REPOSITORY: blueprint})
+
+    def _asking_fake(self, resource: Resource) -> Resource:
+        if isinstance(resource, Checks) and self.branches:
+            return replace(resource, branches=self.branches)
+        return resource
 
     # --- GitHub's hands ---------------------------------------------------------------------------------
 
@@ -248,6 +262,3 @@ def installed(asks_github: bool = False, load_balancers: int = 1, **changes: Any
         world = aws.world(load_balancers=load_balancers)
         branches = FakeBranches() if asks_github else None
         yield Installation(aws, world, blueprint(world, **changes), branches)
-
-
-READY = Phase.READY

@@ -7,6 +7,8 @@ Schema for editors, `… check FILE…` validates, `… index DIR` prints what t
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import json
 import re
 import sys
@@ -36,9 +38,9 @@ RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,11}$")]
 
 
 def _template(text: str) -> str:
-    unknown = set(re.findall(r"\{[^}]*\}", text)) - {"{slug}", "{slug_}", "{branch_}"}
-    if unknown or not any(part in text for part in ("{slug}", "{slug_}", "{branch_}")):
-        raise ValueError("needs one of {slug}, {slug_} or {branch_} and no other placeholder")
+    (found, *more) = re.findall(r"\{[^}]*\}", text) or [""]
+    if more or found not in ("{slug}", "{slug_}", "{branch_}"):
+        raise ValueError("needs exactly one of {slug}, {slug_} or {branch_} and no other placeholder")
     return text
 
 
@@ -193,6 +195,8 @@ class Redis(_Model):
             raise ValueError("namespace and database modes need secret, none must not have one")
         if (self.mode == "database") != (self.databases is not None):
             raise ValueError("database mode needs databases (e.g. 1-15), other modes must not have it")
+        if self.databases is not None and not self.numbers:
+            raise ValueError("databases must be first-last with first <= last")
         return self
 
     @property
@@ -272,8 +276,14 @@ def load(directory: Path) -> dict[str, Blueprint]:
     """
     files = sorted(path for path in directory.glob("*.yaml") if not path.name.startswith("example"))
     read = {path.name: parse(path.read_text("utf-8"), path.name) for path in files}
-    _refuse_shared(read, "repository", lambda b: b.repository.lower())
-    _refuse_shared(read, "slug_prefix (with branch_prefix)", lambda b: f"{b.slug_prefix} {b.branch_prefix}")
+    for (file, one), (other_file, other) in itertools.combinations(read.items(), 2):
+        if one.repository.lower() == other.repository.lower():
+            raise BlueprintError(f"{other_file}: repository is the same as in {file}; give this one another")
+        if _may_share_slugs(one, other):
+            raise BlueprintError(
+                f"{other_file}: slug_prefix and branch_prefix make names that {file} makes as well;"
+                " give this one another slug_prefix"
+            )
     return {blueprint.repository: blueprint for blueprint in read.values()}
 
 
@@ -299,10 +309,24 @@ def data_name(template: str, prefix: str, slug: Slug, branch: str) -> str:
 
 
 def _mistakes(error: ValidationError) -> Iterable[str]:
+    """Each with its key. What stands at an unknown key or a secret is not repeated: it may be a secret."""
     for mistake in error.errors():
+        key = str(mistake["loc"][-1]) if mistake["loc"] else ""
         where = ".".join(str(part) for part in mistake["loc"]) or "the file"
-        given = "" if mistake["type"] == "missing" else f" (found {_short(mistake.get('input'))})"
-        yield f"{where}: {mistake['msg'].removeprefix('Value error, ')}{given}"
+        if mistake["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, _keys(), 1)
+            yield f"{where}: there is no such key{f'; did you mean {near[0]}?' if near else ''}"
+        elif mistake["type"] == "missing":
+            yield f"{where}: this key is missing"
+        else:
+            given = "" if key == "secret" else f" (found {_short(mistake.get('input'))})"
+            yield f"{where}: {mistake['msg'].removeprefix('Value error, ')}{given}"
+
+
+def _keys() -> list[str]:
+    """Every key that may stand somewhere in a blueprint."""
+    schema = Blueprint.model_json_schema()
+    return sorted({key for model in (schema, *schema["$defs"].values()) for key in model["properties"]})
 
 
 def _short(value: object) -> str:
@@ -310,12 +334,10 @@ def _short(value: object) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "…")
 
 
-def _refuse_shared(read: dict[str, Blueprint], what: str, of: Any) -> None:
-    seen: dict[str, str] = {}
-    for file, blueprint in read.items():
-        other = seen.setdefault(of(blueprint), file)
-        if other != file:
-            raise BlueprintError(f"{file}: {what} is the same as in {other}; give this one another")
+def _may_share_slugs(one: Blueprint, other: Blueprint) -> bool:
+    """`shop` before qa/ and a bare shop/ both make shop-qa-foo: one begins as all of the other's names do."""
+    first, second = (f"{b.slug_prefix}/{b.branch_prefix}".lstrip("/") for b in (one, other))
+    return first.startswith(second) or second.startswith(first)
 
 
 def main(arguments: list[str]) -> int:

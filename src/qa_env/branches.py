@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from qa_env.errors import Blocked
+from qa_env.errors import Blocked, NotReady
 from qa_env.github_api import GitHub
 
 GREEN = ("success", "neutral", "skipped")
@@ -35,14 +35,19 @@ class GitHubBranches:
 
     def head(self, repository: str, branch: str) -> str | None:
         quoted = urllib.parse.quote(branch, safe="/")
+        path = f"/repos/{repository}/git/matching-refs/heads/{quoted}?per_page=100"
         try:
-            pages = self.github.pages(f"/repos/{repository}/git/matching-refs/heads/{quoted}?per_page=100")
-            refs = {ref["ref"]: ref["object"]["sha"] for page in pages for ref in page}
+            for page in self.github.pages(path):
+                if not isinstance(page, list):
+                    raise NotReady("GitHub's answer is no list of branches; asking again")
+                for ref in page:
+                    if ref["ref"] == f"refs/heads/{branch}":
+                        return str(ref["object"]["sha"])
         except LookupError as error:
             raise Blocked(
                 f"GitHub shows no repository {repository} to these credentials: give them access to it"
             ) from error
-        return refs.get(f"refs/heads/{branch}")
+        return None
 
     def checks(self, repository: str, commit: str) -> dict[str, str]:
         found: dict[str, str] = {}

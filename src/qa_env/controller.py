@@ -91,6 +91,10 @@ class Controller:
 
     def _request(self, slug: Slug, blueprint: Blueprint, change: Change) -> None:
         seen = self.store.get(slug)
+        if seen and seen.branch != change.branch:
+            raise Rejected(
+                409, f"{change.branch!r}: {slug} is the name of {seen.branch!r}; rename one of them"
+            )
         if change.ref is Ref.CHECKED or (seen is None and change.ref is Ref.ABSENT):
             return
         if seen and self._asks(blueprint) is None and is_late(seen, change):
@@ -119,11 +123,19 @@ class Controller:
         if seen and _begun(seen) and wish.desired is Desired.PRESENT:
             wish = replace(wish, desired=Desired.ABSENT, next_commit=wish.commit, commit=seen.commit)
         if seen and _wants(seen) == _wants(wish):
-            return seen
+            return self._remember_order(seen, wish)
         wish = replace(wish, generation=self._generation(seen), at=self._now())
         self.store.desire(wish, seen)
         self.store.note(wish.slug, wish.by, _says(wish))
         return wish
+
+    def _remember_order(self, seen: Environment, wish: Environment) -> Environment:
+        """The same wish said later: whatever came between the two is late from now on. No new generation."""
+        if wish.pushed_at <= seen.pushed_at:
+            return seen
+        later = replace(seen, pushed_at=wish.pushed_at, before=wish.before or seen.before)
+        self.store.desire(later, seen)
+        return later
 
     # --- one pass ---------------------------------------------------------------------------------------
 

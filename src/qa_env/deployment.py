@@ -66,11 +66,12 @@ def judge(env: Environment | None, commit: str) -> Verdict:
         return Verdict(Outcome.FAILED, "the branch is gone: nothing is deployed")
     if env.commit != commit:
         return Verdict(Outcome.FAILED, f"superseded: commit {env.commit} is wanted now")
-    services = {name: c for name, c in env.conditions.items() if name.startswith("service/")}
+    said = {name: c for name, c in env.conditions.items() if c.state is not State.GONE}  # a retired role's
+    services = {name: c for name, c in said.items() if name.startswith("service/")}
     for name, condition in services.items():
         if condition.state in (State.FAILED, State.BLOCKED) and _concerns(env, condition, commit):
             return Verdict(Outcome.FAILED, condition.message or f"{name} failed")
-    shown = [c for name, c in env.conditions.items() if name.startswith("curtain/")]
+    shown = [c for name, c in said.items() if name.startswith("curtain/")]
     live = services and all(_is_live(env, c, commit) for c in services.values())
     if live and all(c.state is State.READY and c.generation == env.generation for c in shown):
         return Verdict(Outcome.LIVE, ", ".join(env.urls.values()) or "live")

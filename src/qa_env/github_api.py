@@ -1,12 +1,15 @@
 """A small GitHub REST client: a fine-grained token, or an App's installation token.
 
-Addresses are built from the blueprint alone, never from a payload. A GitHub that cannot be asked is
-NotReady; one that refuses us is Blocked, with what to check.
+Addresses are built from the blueprint alone, never from a payload, and the credentials go to no other host:
+no redirect is followed, and no next page elsewhere. A GitHub that cannot be asked is NotReady; one that
+refuses us is Blocked, with what to check.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
+import http.client
 import json
 import re
 import time
@@ -24,6 +27,7 @@ TIMEOUT = 8  # seconds
 PAGES = 10
 JWT_SECONDS = 540  # GitHub allows ten minutes at most
 EARLY = 300  # renew an installation token, valid for an hour, so many seconds before it ends
+MUST_HOLD = "it must hold token, or app_id, installation_id and private_key (PEM, without a passphrase)"
 _NEXT = re.compile(r'<([^>]+)>;\s*rel="next"')
 
 
@@ -44,15 +48,18 @@ class GitHub:
         return self._call("GET", self._url(path))[0]
 
     def pages(self, path: str) -> Iterator[Any]:
-        """The JSON of each page, following `Link: rel="next"` on the same host only."""
-        url: str | None = self._url(path)
+        """The JSON of each page; Blocked where there are more that cannot be read: absence is concluded."""
+        url = self._url(path)
         for _ in range(PAGES):
-            if url is None or not url.startswith(self._url("")):
-                return
             body, link = self._call("GET", url)
             yield body
             found = _NEXT.search(link)
-            url = found.group(1) if found else None
+            if found is None:
+                return
+            url = found.group(1)
+            if not url.startswith(self._url("/")):
+                raise Blocked(f"GitHub's next page is not under {self.api_url}: correct github.api_url")
+        raise Blocked(f"GitHub has more than {PAGES} pages of {urllib.parse.urlsplit(url).path}")
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Post JSON; LookupError if GitHub answers 404."""
@@ -80,11 +87,11 @@ class GitHub:
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
+            with _opener().open(request, timeout=TIMEOUT) as answer:
                 return json.loads(answer.read() or b"null"), answer.headers.get("Link", "")
         except urllib.error.HTTPError as error:
             raise self._refusal(method, url, error) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise NotReady(f"GitHub cannot be asked: {type(error).__name__}; trying again") from error
 
     def _refusal(self, method: str, url: str, error: urllib.error.HTTPError) -> Exception:
@@ -94,6 +101,11 @@ class GitHub:
             return LookupError(path)
         if limited or error.code == HTTPStatus.TOO_MANY_REQUESTS or error.code >= 500:
             return NotReady(f"GitHub answers {error.code} to {method} {path}; trying again")
+        if error.code < HTTPStatus.BAD_REQUEST:
+            return Blocked(
+                f"GitHub redirects {method} {path} ({error.code}): was the repository renamed?"
+                " Correct it in the blueprint"
+            )
         if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return Blocked(
                 f"GitHub refuses {method} {path} ({error.code}): check the credentials' permissions"
@@ -103,23 +115,42 @@ class GitHub:
     def _authorization(self) -> str:
         if self._token and time.time() < self._until:
             return f"Bearer {self._token}"
-        credentials = self.credentials()
+        credentials = self._credentials()
         if "token" in credentials:
-            self._token, self._until = credentials["token"], time.time() + EARLY
+            self._token, self._until = str(credentials["token"]).strip(), time.time() + EARLY
         else:
             self._token, self._until = self._installation_token(credentials), time.time() + 3600 - EARLY
         return f"Bearer {self._token}"
+
+    def _credentials(self) -> Mapping[str, str]:
+        try:
+            credentials = self.credentials()
+        except ValueError:  # its text may hold some of the secret
+            raise Blocked(f"the GitHub secret is not JSON: {MUST_HOLD}") from None
+        if not isinstance(credentials, Mapping):
+            raise Blocked(f"the GitHub secret is not a JSON object: {MUST_HOLD}")
+        return credentials
 
     def _installation_token(self, credentials: Mapping[str, str]) -> str:
         try:
             path = f"/app/installations/{int(credentials['installation_id'])}/access_tokens"
             jwt = _jwt(str(credentials["app_id"]), credentials["private_key"])
-        except (KeyError, ValueError) as error:
-            raise Blocked(
-                "the GitHub secret must hold token, or app_id, installation_id and private_key (PEM)"
-            ) from error
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise Blocked(f"the GitHub secret cannot be used: {MUST_HOLD}") from None
         answer, _ = self._send("POST", self._url(path), f"Bearer {jwt}", {})
         return str(answer["token"])
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """urllib would carry the Authorization header to wherever it is sent."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: the answer becomes an HTTPError with its own status."""
+
+
+@functools.cache
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(_NoRedirects)
 
 
 def _jwt(app_id: str, private_key: str) -> str:

@@ -183,11 +183,12 @@ class Environment:
         """The load balancer that the role holds a port on, if it holds one."""
         return {self.port_of(role)[0]} if port_key(role) in self.claims else set()
 
-    def require_gone(self, *kinds: str) -> None:
-        """NotReady while something of these kinds may still run: data goes only after its users."""
+    def require_gone(self, *kinds: str, role: str = "") -> None:
+        """NotReady while something of these kinds (of this role) may run: data goes after its users."""
         for name, condition in self.conditions.items():
-            if name.split("/")[0] in kinds and not self.is_gone(condition):
-                raise NotReady(f"waiting until the {label(*name.split('/'))} is gone")
+            kind, _, of = name.partition("/")
+            if kind in kinds and of in (role or of,) and not self.is_gone(condition):
+                raise NotReady(f"waiting until the {label(kind, of)} is gone")
 
     def is_gone(self, condition: Condition) -> bool:
         """Was this seen gone under the present wish?"""

@@ -102,7 +102,8 @@ def expand(template: str, slug_: Slug, branch: str) -> str:
 
 def slug_of(template: str, name: str) -> Slug | None:
     """The slug that `template` made `name` from; None where that cannot be told (`{branch_}`)."""
-    pattern = re.escape(template).replace(r"\{slug\}", "(?P<slug>.+)").replace(r"\{slug_\}", "(?P<under>.+)")
+    pattern = re.escape(template).replace(r"\{slug\}", "(?P<slug>[a-z0-9-]+)")
+    pattern = pattern.replace(r"\{slug_\}", "(?P<under>[a-z0-9_]+)")
     found = re.fullmatch(pattern, name)
     parts = found.groupdict() if found else {}
     text = parts.get("slug") or (parts.get("under") or "").replace("_", "-")
@@ -111,11 +112,12 @@ def slug_of(template: str, name: str) -> Slug | None:
 
 def is_ours(name: str, prefix: str) -> bool:
     """The mark of data that has no tags: our prefix, then something, in harmless characters only."""
+    start = prefix if prefix[-1] in "-_" else prefix + name[len(prefix) : len(prefix) + 1]
     return (
         DATA_NAME.fullmatch(name) is not None
-        and name.startswith(prefix)
-        and len(name) > len(prefix) + 1
-        and (prefix[-1] in "-_" or name[len(prefix)] in "-_")
+        and name.startswith(start)
+        and start[-1] in "-_"
+        and len(name) > len(start)
     )
 
 

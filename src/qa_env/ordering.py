@@ -14,10 +14,14 @@ def is_late(env: Environment, change: Change) -> bool:
     known = env.pushed_at and change.pushed_at
     if known and change.pushed_at < env.pushed_at:
         return True
-    follows = change.before == env.commit and bool(change.before)
-    if change.ref is Ref.PRESENT and change.commit and env.desired is Desired.PRESENT:
+    lives = env.desired is Desired.PRESENT or bool(env.next_commit)
+    head = env.next_commit or env.commit
+    follows = bool(change.before) and change.before == head
+    if change.ref is Ref.PRESENT and change.commit and lives:
         return change.commit == env.before and not follows
+    if change.ref is Ref.PRESENT and change.commit:  # only a push that creates brings a branch back
+        return bool(change.before) and change.commit in (head, env.before)
     same_second = bool(known) and change.pushed_at == env.pushed_at
     if change.ref is Ref.ABSENT and change.before:
-        return same_second and not follows and env.desired is Desired.PRESENT
+        return same_second and not follows and lives
     return False

@@ -339,7 +339,7 @@ def _conditions_text(conditions: Mapping[str, Condition]) -> str:
 def _conditions(stored: Mapping[str, Any]) -> dict[str, Condition]:
     return {
         name: Condition(
-            state=State(values["state"]),
+            state=_state(values["state"]),
             message=values.get("message", ""),
             outputs=values.get("outputs", {}),
             generation=values.get("generation", 0),
@@ -347,3 +347,8 @@ def _conditions(stored: Mapping[str, Any]) -> dict[str, Condition]:
         )
         for name, values in stored.items()
     }
+
+
+def _state(text: str) -> State:
+    """A state that only a newer build knows is one to look at again."""
+    return State(text) if text in list(State) else State.WAITING

@@ -61,7 +61,7 @@ class TaskDefinition:
 
     def delete(self, env: Environment) -> None:
         """Deregister and delete every revision of ours."""
-        env.require_gone("service")
+        env.require_gone("service", role=self.name)
         with aws.doing(f"deleting task definition {naming.service(env.slug, self.name)}"):
             self._prune(env, keep=set())
 
