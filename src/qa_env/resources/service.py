@@ -1,8 +1,8 @@
 """The ECS service of one role: a copy of the STG service that runs the branch's task definition.
 
 A service of the same name cannot be created while the old one drains (facts B2-3), and one whose target
-group no listener uses is refused (B2-4): both are NotReady. What was asked for is kept as a fingerprint in a
-tag; the count and the task definition are compared as well, because people change those by hand.
+group no listener uses is refused (B2-4): both are NotReady. What makes it ours is kept as a fingerprint in
+a tag; the count and the task definition are compared as well, because people change those by hand.
 """
 
 from __future__ import annotations
@@ -38,17 +38,16 @@ class Service:
         name = naming.service(env.slug, self.name)
         task = env.output("task_definition", self.name)
         with aws.doing(f"ensuring service {name}"):
-            wanted = self._wanted(env, task["arn"])
+            mark = self._mark(env, task["arn"])
             service = self._find(env)
             if service is None:
-                self._create(env, name, wanted)
+                self._create(env, name, mark, self._wanted(env, task["arn"]))
                 raise NotReady(f"{self.name} is starting", serving="no")
             if service["status"] != "ACTIVE":
                 raise NotReady(f"{self.name} is still stopping; it is created again after that")
-            if self._differs(service, wanted):
-                serving = _serving(service)
-                self._update(name, wanted, service)
-                raise NotReady(f"{self.name} is being replaced", serving=serving)
+            if self._differs(service, mark, task["arn"]):
+                self._update(service, mark, self._wanted(env, task["arn"]))
+                raise NotReady(f"{self.name} is being replaced", serving=_serving(service))
             return self._state(service, task)
 
     def delete(self, env: Environment) -> None:
@@ -86,9 +85,8 @@ class Service:
             raise Blocked(f"service {name} has our name but is not ours; rename or delete it")
         return service
 
-    def _create(self, env: Environment, name: str, wanted: dict[str, Any]) -> None:
-        tags = naming.tags(self.installation, env, self.name)
-        tags |= {naming.TAG_SETTINGS: aws.fingerprint(wanted)}
+    def _create(self, env: Environment, name: str, mark: str, wanted: dict[str, Any]) -> None:
+        tags = naming.tags(self.installation, env, self.name) | {naming.TAG_SETTINGS: mark}
         self.client.create_service(
             serviceName=name,
             propagateTags="SERVICE",
@@ -97,21 +95,32 @@ class Service:
             **wanted,
         )
 
-    def _update(self, name: str, wanted: dict[str, Any], service: ServiceTypeDef) -> None:
+    def _update(self, service: ServiceTypeDef, mark: str, wanted: dict[str, Any]) -> None:
         settings = {key: value for key, value in wanted.items() if key != "launchType"}
-        self.client.update_service(service=name, **settings)
+        self.client.update_service(service=service["serviceName"], **settings)
         self.client.tag_resource(
             resourceArn=service["serviceArn"],
-            tags=aws.tag_list({naming.TAG_SETTINGS: aws.fingerprint(wanted)}, "key", "value"),
+            tags=aws.tag_list({naming.TAG_SETTINGS: mark}, "key", "value"),
         )
 
-    def _differs(self, service: ServiceTypeDef, wanted: dict[str, Any]) -> bool:
-        tags = aws.tag_dict(service.get("tags"))
+    def _differs(self, service: ServiceTypeDef, mark: str, task_definition: str) -> bool:
         return (
-            tags.get(naming.TAG_SETTINGS) != aws.fingerprint(wanted)
-            or service["taskDefinition"] != wanted["taskDefinition"]
-            or service["desiredCount"] != wanted["desiredCount"]
+            aws.tag_dict(service.get("tags")).get(naming.TAG_SETTINGS) != mark
+            or service["taskDefinition"] != task_definition
+            or service["desiredCount"] != self._role.count
         )
+
+    def _mark(self, env: Environment, task_definition: str) -> str:
+        return aws.fingerprint([task_definition, self._load_balancers(env), self._role.model_dump()])
+
+    def _load_balancers(self, env: Environment) -> list[dict[str, Any]]:
+        """The target group, once a listener uses it: ECS refuses it before (facts B2-4)."""
+        role = self._role
+        if not role.web:
+            return []
+        env.output("listener", self.name)
+        group = env.output("target_group", self.name)["arn"]
+        return [{"targetGroupArn": group, "containerName": role.container, "containerPort": role.port}]
 
     def _wanted(self, env: Environment, task_definition: str) -> dict[str, Any]:
         role = self._role
@@ -133,10 +142,7 @@ class Service:
                 wanted[setting] = stg[setting]
         wanted |= _capacity(role, stg)
         if role.web:
-            env.output("listener", self.name)
-            group = env.output("target_group", self.name)["arn"]
-            target = {"targetGroupArn": group, "containerName": role.container, "containerPort": role.port}
-            wanted["loadBalancers"] = [target]
+            wanted["loadBalancers"] = self._load_balancers(env)
             wanted["healthCheckGracePeriodSeconds"] = role.deployment.grace
         return wanted
 

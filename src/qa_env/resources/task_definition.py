@@ -1,8 +1,9 @@
 """The task definition of one role: the STG service's own, with only the branch's differences.
 
-Compared by a fingerprint kept as a tag, because ECS answers with defaults filled in. Revisions are assigned
-by the server, so two workers may register two: the newest is used and the others are deregistered, except
-the one that the service still runs.
+What makes it ours — image, variables, the role's settings — is kept as a fingerprint in a tag, and a new
+revision is registered when that changes: so STG is copied as it is at a push, and a deployment of STG
+restarts nobody's environment. Revisions are assigned by the server, so two workers may register two: the
+newest is used and the others are deregistered, except the one that the service still runs.
 """
 
 from __future__ import annotations
@@ -52,10 +53,9 @@ class TaskDefinition:
         """Find or register the revision that runs the built commit, return its ARN and commit."""
         if env.built is None:
             raise NotReady("waiting for the first build")
-        family = naming.service(env.slug, self.name)
-        with aws.doing(f"ensuring task definition {family}"):
-            wanted = self._wanted(env, env.built)
-            arn = self._find(env, wanted) or self._register(env, wanted)
+        with aws.doing(f"ensuring task definition {naming.service(env.slug, self.name)}"):
+            mark = self._mark(env, env.built)
+            arn = self._find(env, mark) or self._register(env, env.built, mark)
             self._prune(env, keep={arn, env.remembered("service", self.name).get("task_definition", "")})
         return {"arn": arn, "commit": env.built.commit}
 
@@ -72,21 +72,26 @@ class TaskDefinition:
             if slug := naming.owner_of(self._tags(arn), self.installation):
                 yield slug
 
-    def _find(self, env: Environment, wanted: dict[str, Any]) -> str | None:
-        """The newest revision that is what we want; the family may hold others."""
+    def _find(self, env: Environment, mark: str) -> str | None:
+        """The newest revision that bears the mark; the family may hold others."""
         for arn in self._revisions(env, "ACTIVE"):
             tags = self._tags(arn)
             if naming.owner_of(tags, self.installation) != env.slug:
                 raise Blocked(f"task definition {arn} has our family but is not ours; deregister it")
-            if tags.get(naming.TAG_SETTINGS) == aws.fingerprint(wanted):
+            if tags.get(naming.TAG_SETTINGS) == mark:
                 return arn
         return None
 
-    def _register(self, env: Environment, wanted: dict[str, Any]) -> str:
-        tags = naming.tags(self.installation, env, self.name)
-        tags |= {naming.TAG_SETTINGS: aws.fingerprint(wanted)}
-        made = self.client.register_task_definition(**wanted, tags=aws.tag_list(tags, "key", "value"))
+    def _register(self, env: Environment, built: Built, mark: str) -> str:
+        tags = naming.tags(self.installation, env, self.name) | {naming.TAG_SETTINGS: mark}
+        made = self.client.register_task_definition(
+            **self._wanted(env, built), tags=aws.tag_list(tags, "key", "value")
+        )
         return made["taskDefinition"]["taskDefinitionArn"]
+
+    def _mark(self, env: Environment, built: Built) -> str:
+        role = self.blueprint.roles[self.name]
+        return aws.fingerprint([built.image, self._variables(env, built, role), role.model_dump()])
 
     def _prune(self, env: Environment, keep: set[str]) -> None:
         active = [arn for arn in self._revisions(env, "ACTIVE") if arn not in keep]
