@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,16 +21,40 @@ logger = Logger()
 copy_config_to_registered_loggers(logger, include={"qa_env"})
 
 
-def handler(event: dict[str, Any], context: Any, *, controller: Controller | None = None) -> Any:
+LONGEST_WAIT = 300  # seconds
+
+
+def handler(
+    event: dict[str, Any],
+    context: Any,
+    *,
+    controller: Controller | None = None,
+    postpone: Callable[[str, int], None] = app.postpone,
+) -> Any:
     """Answers with the messages that must come again (`ReportBatchItemFailures`)."""
     processor = SqsFifoPartialProcessor(skip_group_on_error=True)
     processor.raise_on_entire_batch_failure = False  # the dead-letter queue has the alarm (facts C5)
     return process_partial_response(
         event=event,
-        record_handler=partial(_handle, controller or app.controller()),
+        record_handler=partial(_handle_or_postpone, controller or app.controller(), postpone),
         processor=processor,
         context=context,
     )
+
+
+def _handle_or_postpone(
+    controller: Controller, postpone: Callable[[str, int], None], record: SQSRecord
+) -> None:
+    """A failed message comes back after 2, 4, 8 … seconds, not after the queue's long visibility timeout.
+
+    A FIFO queue knows no delay per message (facts B4), and all of the group waits for this one.
+    """
+    try:
+        _handle(controller, record)
+    except Exception:
+        attempts = int(record.attributes.approximate_receive_count)
+        postpone(record.receipt_handle, min(2**attempts, LONGEST_WAIT))
+        raise
 
 
 def _handle(controller: Controller, record: SQSRecord) -> None:

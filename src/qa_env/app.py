@@ -180,6 +180,13 @@ def wake(slug: Slug, why: str) -> None:
     )
 
 
+def postpone(receipt: str, seconds: int) -> None:
+    """Let a message that failed come back after so many seconds."""
+    client("sqs").change_message_visibility(
+        QueueUrl=os.environ["QA_ENV_QUEUE_URL"], ReceiptHandle=receipt, VisibilityTimeout=seconds
+    )
+
+
 def secret_reader() -> Callable[[str], str]:
     """Reads `secretsmanager:<id>` and `ssm:<name>`; the text is the secret, so it is never logged."""
 

@@ -39,9 +39,9 @@ class CommitStatus:
             raise NotReady("waiting for the commit")
         body = {
             "state": STATES.get(env.phase, "pending"),
-            "target_url": next(iter(env.urls.values()), ""),
             "description": _description(env),
             "context": f"qa-env/{env.slug}",
+            **({"target_url": next(iter(env.urls.values()))} if env.urls else {}),
         }
         said = " ".join((env.commit, *body.values()))
         if env.remembered(self.kind).get("said") != said:
