@@ -206,8 +206,14 @@ def test_a_stg_deployment_restarts_nobody() -> None:
         slug = qa.push("qa/foo", A)
         qa.settle()
         ecs = qa.aws.client("ecs")
-        container = {"name": "web", "image": "shop:new", "memory": 128}
-        ecs.register_task_definition(family=qa.world.stg_web, containerDefinitions=[container])
+        stg = ecs.describe_task_definition(taskDefinition=qa.world.stg_web)["taskDefinition"]
+        (container,) = stg["containerDefinitions"]
+        ecs.register_task_definition(
+            family=qa.world.stg_web,
+            containerDefinitions=[{**container, "image": "shop:new"}],
+            **{key: stg[key] for key in ("cpu", "memory", "networkMode", "requiresCompatibilities")},
+            executionRoleArn=stg["executionRoleArn"],
+        )
         ecs.update_service(
             cluster=qa.world.cluster, service=qa.world.stg_web, taskDefinition=qa.world.stg_web
         )
