@@ -1,0 +1,98 @@
+# qa-env: `make help` lists what there is to type.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+SAM := .venv-sam/bin/sam
+PYTHON := $(VENV)/bin/python
+MODULE := PYTHONPATH=src:. $(PYTHON) -m
+PYTEST := $(VENV)/bin/pytest
+
+# What `make build` builds for and from; scripts/build.py reads them.
+ARCHITECTURE ?= arm64
+BLUEPRINTS ?= $(CURDIR)/blueprints
+export ARCHITECTURE
+export BLUEPRINTS := $(abspath $(BLUEPRINTS))
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help setup servers test check format lint types layers template demo run event build deploy schema clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- Setting up ---------------------------------------------------------------------------------------------
+
+setup: $(VENV)/.stamp ## Virtual environment with everything for tests and the local stack (Python >= 3.11)
+
+$(VENV)/.stamp: requirements-dev.txt src/requirements.txt
+	@scripts/venv.sh $(VENV) requirements-dev.txt
+	@touch $@
+
+.venv-sam/.stamp: requirements-sam.txt
+	@scripts/venv.sh .venv-sam requirements-sam.txt
+	@touch $@
+
+# Of MariaDB only the programs: they come without a service of their own.
+servers: ## MariaDB and Redis for tests and the local stack: says so before installing them by apt
+	@scripts/need.sh mariadbd=mariadb-server-core mariadb-install-db=mariadb-server-core \
+	    my_print_defaults=mariadb-client-core redis-server=redis-server
+
+# --- Using it -----------------------------------------------------------------------------------------------
+
+demo: setup servers ## The main job on this machine, from push to delete, with what comes up and what goes
+	@$(MODULE) local.demo
+
+run: setup servers ## The same stack, staying up; prints where to look and what to type. Ctrl-C ends all of it
+	@$(MODULE) local.run
+
+event: setup ## Sign and send a payload to the running stack: make event E=events/push-….json
+	@test -n "$(E)" || { echo "which one? make event E=events/…json" >&2; exit 2; }
+	@$(MODULE) local.send "$(E)"
+
+schema: setup ## Write docs/blueprint.schema.json, the blueprint's JSON Schema for editors
+	@mkdir -p docs
+	@$(MODULE) qa_env.blueprint schema > docs/blueprint.schema.json.new
+	@mv docs/blueprint.schema.json.new docs/blueprint.schema.json
+
+# --- Checking it --------------------------------------------------------------------------------------------
+
+test: setup servers ## Install what is missing, then run all tests
+	@$(PYTEST) -n 2
+
+# SKIP_TESTS=1 leaves the tests to somebody else: .ci/run runs them once, last.
+check: format lint types layers template $(if $(SKIP_TESTS),,test) ## Formatting, lint, types, layers, template, tests (SKIP_TESTS=1: without)
+
+format: setup
+	@$(VENV)/bin/ruff format --check
+
+lint: setup
+	@$(VENV)/bin/ruff check
+
+types: setup
+	@$(VENV)/bin/mypy --strict src scripts
+
+layers: setup
+	@$(PYTEST) tests/test_layers.py
+
+# cfn-lint sees mistakes only in what SAM makes of the template, so it gets that; sam validate gets the original.
+template: setup .venv-sam/.stamp
+	@mkdir -p build
+	@$(MODULE) scripts.expand > build/expanded.json
+	@$(VENV)/bin/cfn-lint --regions eu-west-1 -- build/expanded.json
+	@$(SAM) validate --lint --region eu-west-1
+
+# --- Installing it in an AWS account ------------------------------------------------------------------------
+
+# The template that is built admits only the processor it was built for, so the two cannot differ.
+build: setup .venv-sam/.stamp ## Build the functions from blueprints/ (ARCHITECTURE=x86_64, BLUEPRINTS=dir)
+	@mkdir -p build
+	@sed -e 's/Default: arm64$$/Default: $(ARCHITECTURE)/' \
+	     -e 's/AllowedValues: \[arm64, x86_64\]$$/AllowedValues: [$(ARCHITECTURE)]/' template.yaml > build/template.yaml
+	@PYTHON=$(abspath $(PYTHON)) $(SAM) build --template build/template.yaml --base-dir $(CURDIR)
+
+deploy: build ## Build, then ask and deploy to AWS (sam deploy --guided)
+	@$(SAM) deploy --guided
+
+clean: ## Remove what was built (the virtual environments stay)
+	@rm -rf build .aws-sam .mypy_cache .ruff_cache .hypothesis .pytest_cache
