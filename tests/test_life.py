@@ -18,7 +18,7 @@ def qa(request: pytest.FixtureRequest) -> Iterator[Installation]:
 
 
 def test_first_pass_reports_the_url(qa: Installation) -> None:
-    """Listener, target group, curtain, schema, keyspace and pipeline exist after one pass; so does the URL."""
+    """Listener, target group, schema, keyspace, pipeline and so the URL exist after one pass."""
     slug = qa.push("qa/foo", A)
     env = qa.run_pass(slug)
     assert env is not None

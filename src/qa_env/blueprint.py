@@ -309,8 +309,17 @@ def data_name(template: str, prefix: str, slug: Slug, branch: str) -> str:
 
 
 def _mistakes(error: ValidationError) -> Iterable[str]:
-    """Each with its key. What stands at an unknown key or a secret is not repeated: it may be a secret."""
+    """Each with its key. What stands at an unknown key or a secret is not repeated: it may be a secret.
+
+    A list whose only item is wrong is also "too short" to pydantic: that is left out.
+    """
+    places = [mistake["loc"] for mistake in error.errors()]
     for mistake in error.errors():
+        size = len(mistake["loc"])
+        if mistake["type"] == "too_short" and any(
+            len(place) > size and place[:size] == mistake["loc"] for place in places
+        ):
+            continue
         key = str(mistake["loc"][-1]) if mistake["loc"] else ""
         where = ".".join(str(part) for part in mistake["loc"]) or "the file"
         if mistake["type"] == "extra_forbidden":
@@ -319,7 +328,8 @@ def _mistakes(error: ValidationError) -> Iterable[str]:
         elif mistake["type"] == "missing":
             yield f"{where}: this key is missing"
         else:
-            given = "" if key == "secret" else f" (found {_short(mistake.get('input'))})"
+            silent = key == "secret" or isinstance(mistake["input"], dict)
+            given = "" if silent else f" (found {_short(mistake['input'])})"
             yield f"{where}: {mistake['msg'].removeprefix('Value error, ')}{given}"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from qa_env import aws
 from qa_env.blueprint import Blueprint, LoadBalancer, data_name
@@ -32,9 +33,12 @@ class Claims:
     blueprint: Blueprint
 
     def ensure(self, env: Environment) -> tuple[Environment, Outputs]:
-        """The environment with everything it must hold; Blocked if something cannot be had."""
-        for _ in range(ATTEMPTS):
-            missing = dict(self._missing(env))
+        """The environment with everything it must hold; Blocked if something cannot be had.
+
+        The first free numbers are tried first; who lost the race looks elsewhere, so that not all run it again.
+        """
+        for attempt in range(ATTEMPTS):
+            missing = dict(self._missing(env, crc32(env.slug.encode()) * attempt))
             if missing:
                 try:
                     env = self.store.claim(env, missing)
@@ -46,13 +50,13 @@ class Claims:
             f"claiming for {env.slug}: lost the race for a port {ATTEMPTS} times; trying again soon"
         )
 
-    def _missing(self, env: Environment) -> Iterator[tuple[str, Claim]]:
-        yield from self._names(env)
+    def _missing(self, env: Environment, turn: int) -> Iterator[tuple[str, Claim]]:
+        yield from self._names(env, turn)
         roles = [role for role in self.blueprint.web_roles if port_key(role) not in env.claims]
         if roles:
-            yield from zip(map(port_key, roles), self._ports(roles), strict=True)
+            yield from zip(map(port_key, roles), self._ports(roles, turn), strict=True)
 
-    def _names(self, env: Environment) -> Iterator[tuple[str, Claim]]:
+    def _names(self, env: Environment, turn: int) -> Iterator[tuple[str, Claim]]:
         """Names are unique in the whole installation: two secrets may well lead to one server."""
         database, redis = self.blueprint.database, self.blueprint.redis
         try:
@@ -65,21 +69,21 @@ class Claims:
         except ValueError as error:
             raise Blocked(f"naming the data of {env.branch!r}: {error}; rename the branch") from error
         if redis.mode == "database" and REDIS not in env.claims:
-            yield REDIS, self._database(f"redis database {redis.secret}")
+            yield REDIS, self._database(f"redis database {redis.secret}", turn)
 
-    def _database(self, scope: str) -> Claim:
+    def _database(self, scope: str, turn: int) -> Claim:
         taken = self.store.taken(scope)
-        free = next((n for n in self.blueprint.redis.numbers if str(n) not in taken), None)
-        if free is None:
+        free = _turned([n for n in self.blueprint.redis.numbers if str(n) not in taken], turn)
+        if not free:
             raise Blocked(
                 f"no free redis database: all of {self.blueprint.redis.databases} are held by"
                 f" {_some(taken.values())}; delete an environment or raise redis.databases"
             )
-        return Claim(scope, str(free))
+        return Claim(scope, str(free[0]))
 
-    def _ports(self, roles: list[str]) -> list[Claim]:
+    def _ports(self, roles: list[str], turn: int) -> list[Claim]:
         """Free ports, on one load balancer if one has room for all."""
-        rooms = [(lb, self._free(lb)) for lb in self.blueprint.load_balancers]
+        rooms = [(lb, self._free(lb, turn)) for lb in self.blueprint.load_balancers]
         for lb, ports in rooms:
             if len(ports) >= len(roles):
                 return [Claim(port_scope(lb.arn), str(port)) for port in ports[: len(roles)]]
@@ -88,7 +92,7 @@ class Claims:
             return spread[: len(roles)]
         raise Blocked(self._full(len(roles), len(spread)))
 
-    def _free(self, lb: LoadBalancer) -> list[int]:
+    def _free(self, lb: LoadBalancer, turn: int) -> list[int]:
         taken = self.store.taken(port_scope(lb.arn))
         with aws.doing(f"reading the listeners of {lb.host}"):
             pages = self.elbv2.get_paginator("describe_listeners").paginate(LoadBalancerArn=lb.arn)
@@ -101,7 +105,7 @@ class Claims:
             limits["target-groups-per-application-load-balancer"] - max(groups, 1) - len(pending),
         )
         free = [port for port in lb.port_range if port not in used and port not in pending]
-        return free[: max(room, 0)]
+        return _turned(free, turn)[: max(room, 0)]
 
     def _target_groups(self, arn: str) -> int:
         pages = self.elbv2.get_paginator("describe_target_groups").paginate(LoadBalancerArn=arn)
@@ -140,6 +144,11 @@ class Claims:
                     f"{claim} is held by {self.store.holder(claim)}: two branches would share it;"
                     f" rename the branch {env.branch!r}"
                 )
+
+
+def _turned(numbers: list[int], turn: int) -> list[int]:
+    start = turn % len(numbers) if numbers else 0
+    return numbers[start:] + numbers[:start]
 
 
 def _some(slugs: Iterable[Slug]) -> str:

@@ -1,0 +1,3 @@
+CREATE TABLE articles (
+    title VARCHAR(100) PRIMARY KEY
+)

@@ -1,0 +1,1 @@
+INSERT IGNORE INTO articles VALUES ('First article'), ('Second article')

@@ -1,0 +1,145 @@
+"""Start and stop MiniStack, and deploy the real `template.yaml` to it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from local import process
+
+REGION = "ap-northeast-1"
+ACCOUNT = "111122223333"
+ROOT = Path(__file__).parent.parent
+
+
+class DeployError(Exception):
+    """The template could not be deployed; the text says which resource and why."""
+
+
+@dataclass(frozen=True)
+class MiniStack:
+    """A running MiniStack and how to talk to it."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    token: str
+
+    def client(self, service: str, endpoint: str | None = None) -> Any:
+        """A boto3 client of this stack, never of a real account."""
+        return boto3.client(
+            service,
+            endpoint_url=endpoint or self.url,
+            region_name=REGION,
+            aws_access_key_id=ACCOUNT,
+            aws_secret_access_key="local",
+            config=Config(retries={"mode": "standard"}, read_timeout=120),
+        )
+
+    def emit(self, event: Mapping[str, Any]) -> None:
+        """Send an event as AWS itself would (source `aws.…`); the deployed rules deliver it."""
+        client = self.client("events")
+        client.meta.events.register(
+            "before-call.events.PutEvents",
+            lambda params, **_: params["headers"].update({"x-local-aws-events": self.token}),
+        )
+        client.put_events(Entries=[event])
+
+    def stop(self) -> None:
+        """Stop it with everything it runs."""
+        process.stop(self.process)
+
+
+def start(directory: Path, logs: Path, token: str, environment: Mapping[str, str]) -> MiniStack:
+    """Start MiniStack on a free port; `environment` reaches every function it runs."""
+    port = process.free_port()
+    url = f"http://127.0.0.1:{port}"
+    temporary = directory / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    log = logs / "ministack.log"
+    settings = {
+        **_clean(os.environ),
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_REGION": REGION,
+        "MINISTACK_ACCOUNT_ID": ACCOUNT,
+        "AWS_ACCESS_KEY_ID": ACCOUNT,
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": REGION,
+        "SFTP_ENABLED": "0",
+        "IOT_MTLS_ENABLED": "0",
+        "DOCKER_HOST": f"unix://{temporary}/no-docker.sock",
+        "TMPDIR": str(temporary),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LOCAL_TOKEN": token,
+        "LOCAL_IMAGES": str(directory / "images"),
+        "LOCAL_LOGS": str(logs / "tasks"),
+        **environment,
+    }
+    command = [sys.executable, "-m", "local.inside"]
+    child = process.start(command, log=log, environment=settings, directory=ROOT)
+    stack = MiniStack(url, child, log, token)
+    _wait(stack)
+    return stack
+
+
+def deploy(
+    stack: MiniStack, name: str, template: str, parameters: Mapping[str, str], patience: float = 120
+) -> dict[str, str]:
+    """Create the CloudFormation stack and return its outputs."""
+    cloudformation = stack.client("cloudformation")
+    cloudformation.create_stack(
+        StackName=name,
+        TemplateBody=template,
+        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+        OnFailure="DO_NOTHING",
+    )
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        found = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+        if found["StackStatus"] == "CREATE_COMPLETE":
+            return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+        if not found["StackStatus"].endswith("IN_PROGRESS"):
+            raise DeployError(f"template.yaml: {found['StackStatus']}: {_failures(cloudformation, name)}")
+        time.sleep(0.2)
+    raise DeployError(f"template.yaml is not deployed after {patience:.0f} s; see {stack.log}")
+
+
+def _failures(cloudformation: Any, name: str) -> str:
+    events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+    failed = [event for event in events if event["ResourceStatus"].endswith("FAILED")]
+    return "; ".join(
+        f"{e['LogicalResourceId']}: {e.get('ResourceStatusReason', '?')}" for e in reversed(failed)
+    )
+
+
+def _wait(stack: MiniStack, patience: float = 60) -> None:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if stack.process.poll() is not None:
+            raise RuntimeError(f"MiniStack ended with {stack.process.returncode}; see {stack.log}")
+        try:
+            with urllib.request.urlopen(f"{stack.url}/_ministack/ready", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    stack.stop()
+    raise RuntimeError(f"MiniStack does not answer after {patience:.0f} s; see {stack.log}")
+
+
+def _clean(environment: Mapping[str, str]) -> dict[str, str]:
+    """Nothing of a person's AWS or Python configuration may reach the functions."""
+    foreign = ("AWS_", "PYTHONPATH", "MINISTACK_", "LAMBDA_", "QA_ENV_")
+    return {name: value for name, value in environment.items() if not name.startswith(foreign)}

@@ -1,0 +1,402 @@
+"""Namespaces and numbered databases on a real Redis server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from local.servers import Redis, free_port
+from qa_env.datastores import redis as keyspaces
+from tests.datastores.asking import BAD_PREFIXES, HOSTILE, ask, certificate, minutes, silent_server
+
+NEIGHBOURS = [
+    *("qa_foobar:1", "qa_foo_bar:1", "qa_foo", "qa_fo:1", "QA_foo:1", "xqa_foo:1", "qa-foo:1", "qaxfoo:1"),
+    *("prod:qa_foo:1", "session:qa_foo", ":qa_foo:1", " qa_foo:1"),
+]
+
+
+@pytest.fixture
+def keys(redis_server: Redis) -> Iterator[redis.Redis]:
+    """Database 0; afterwards every database is empty."""
+    with redis_server.connect() as client:
+        yield client
+        client.flushall()
+
+
+def run(
+    server: Redis, action: str, remaining: Callable[[], float] = minutes, **changes: Any
+) -> dict[str, Any]:
+    request = {"prefix": "qa", "mode": "namespace", "namespace": "qa_foo", "database": 0, **changes}
+    return ask(server.secret, remaining, store="redis", action=action, **request)
+
+
+def numbered(server: Redis, action: str, number: int, **changes: Any) -> dict[str, Any]:
+    return run(server, action, mode="database", database=number, **changes)
+
+
+def with_url(server: Redis, url: str, action: str = "list", **request: Any) -> dict[str, Any]:
+    request = {"prefix": "qa", "mode": "namespace", "database": 0, **request}
+    return ask(json.dumps({"url": url}), store="redis", action=action, **request)
+
+
+def fill(client: redis.Redis, name: str, count: int) -> None:
+    for start in range(0, count, 5000):
+        client.mset({f"{name}:{number}": "x" for number in range(start, min(start + 5000, count))})
+
+
+def held(client: redis.Redis) -> list[str]:
+    return sorted(key.decode("latin-1") for key in client.keys("*"))
+
+
+class Clock:
+    """Remaining seconds that shrink by one with every look."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __call__(self) -> float:
+        self.seconds -= 1
+        return self.seconds
+
+
+def test_ensure(redis_server: Redis) -> None:
+    """Ensuring changes nothing; it says where the environment's keys go."""
+    for _ in range(2):
+        assert run(redis_server, "ensure") == {"namespace": "qa_foo", "database": "0"}
+        assert run(redis_server, "ensure", database=15) == {"namespace": "qa_foo", "database": "15"}
+        assert numbered(redis_server, "ensure", 3) == {"database": "3"}
+
+
+@pytest.mark.parametrize("mode", ["namespace", "database"])
+def test_a_number_out_of_range_is_blocked(redis_server: Redis, mode: str) -> None:
+    """Redis has 16 databases unless configured."""
+    for action in ("ensure", "delete"):
+        answer = run(redis_server, action, mode=mode, database=16)
+
+        assert answer["error"] == "blocked"
+        assert "does not let us select database 16" in answer["message"]
+
+
+def test_cluster_mode_is_blocked(tmp_path: Path) -> None:
+    """It refuses SELECT, and a scan of one node would not see every key."""
+    with Redis(tmp_path, databases=1, options=["--cluster-enabled", "yes"]) as server:
+        for answer in (run(server, "ensure"), run(server, "delete"), run(server, "list")):
+            assert answer["error"] == "blocked"
+            assert "runs in cluster mode" in answer["message"]
+        assert numbered(server, "ensure", 1)["error"] == "blocked"
+
+
+@pytest.mark.parametrize("kind", ["string", "list", "hash", "stream"])
+def test_delete_takes_every_kind_of_key(redis_server: Redis, keys: redis.Redis, kind: str) -> None:
+    """Whatever the application stored under its namespace goes, also below further colons."""
+    match kind:
+        case "string":
+            keys.set("qa_foo:a:b:c", "x")
+        case "list":
+            keys.rpush("qa_foo:queue:default", "x")
+        case "hash":
+            keys.hset("qa_foo:", "field", "x")
+        case "stream":
+            keys.xadd(b"qa_foo:\xff\xfe", {"a": "b"})
+
+    assert run(redis_server, "delete") == {"gone": "yes", "removed": "1"}
+    assert run(redis_server, "delete") == {"gone": "yes", "removed": "0"}
+    assert held(keys) == []
+
+
+def test_delete_leaves_the_neighbours(redis_server: Redis, keys: redis.Redis) -> None:
+    """Names with a common beginning, and the same namespace in another database."""
+    keys.mset({name: "x" for name in [*NEIGHBOURS, "qa_foo:1"]})
+    with redis_server.connect(1) as other:
+        other.set("qa_foo:1", "x")
+
+        assert run(redis_server, "delete") == {"gone": "yes", "removed": "1"}
+        assert held(keys) == sorted(NEIGHBOURS)
+        assert held(other) == ["qa_foo:1"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_touch_nothing(redis_server: Redis, keys: redis.Redis, name: object) -> None:
+    """Glob characters, other people's names and things that are not names."""
+    keys.mset({key: "x" for key in [*NEIGHBOURS, "qa-foo:1", "qa_foo:1", f"{name}:1"]})
+    before = held(keys)
+
+    for action in ("ensure", "delete"):
+        assert run(redis_server, action, namespace=name)["error"] == "blocked"
+    assert held(keys) == before
+
+
+@pytest.mark.parametrize("prefix", BAD_PREFIXES)
+def test_bad_prefixes_touch_nothing(redis_server: Redis, keys: redis.Redis, prefix: object) -> None:
+    """An empty or wild prefix would make everybody's keys ours."""
+    keys.set("qa_foo:1", "x")
+
+    for action in ("ensure", "delete", "list"):
+        assert run(redis_server, action, prefix=prefix)["error"] == "blocked"
+    assert held(keys) == ["qa_foo:1"]
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.text(r"*?[]^\-!a{}", min_size=1, max_size=6), other=st.text("abc-^!", min_size=1, max_size=6))
+def test_an_escaped_name_matches_only_itself(keys: redis.Redis, name: str, other: str) -> None:
+    """Even names that the checks in front would refuse."""
+    keys.flushdb()
+    keys.mset({f"{name}:1": "x", f"{other}:1": "x"})
+    pattern = f"{keyspaces._escaped(name)}:*"
+
+    assert [f"{name}:1".encode()] == list(keys.scan_iter(match=pattern, count=100))
+
+
+def test_delete_goes_on_from_the_cursor(redis_server: Redis, keys: redis.Redis) -> None:
+    """20,000 keys of ours among as many of others, with time for a handful of pages in each call."""
+    fill(keys, "qa_foo", 20_000)
+    fill(keys, "qa_foobar", 20_000)
+    answer, removed, calls = {"cursor": "0"}, 0, 0
+    while "gone" not in answer:
+        answer = run(redis_server, "delete", Clock(12), cursor=answer["cursor"])
+        removed += int(answer["removed"])
+        calls += 1
+
+    assert removed == 20_000
+    assert calls > 5
+    assert keys.dbsize() == 20_000
+    assert run(redis_server, "list")["names"] == ["qa_foobar"]
+
+
+def test_without_time_nothing_happens(redis_server: Redis, keys: redis.Redis) -> None:
+    """With less than five seconds left the cursor comes back as it was."""
+    keys.set("qa_foo:1", "x")
+
+    for cursor in ("0", "17", "clean:17"):
+        answer = run(redis_server, "delete", lambda: 4.9, cursor=cursor)
+        assert answer == {"cursor": cursor, "removed": "0"}
+    assert held(keys) == ["qa_foo:1"]
+
+
+def test_gone_needs_a_whole_scan_that_found_nothing(redis_server: Redis, keys: redis.Redis) -> None:
+    """Keys written behind the cursor are found by the scan that verifies."""
+    fill(keys, "qa_foo", 3000)
+    fill(keys, "other", 30_000)
+    first = run(redis_server, "delete", Clock(9))
+    assert not first["cursor"].startswith("clean:")
+    fill(keys, "qa_foo", 3000)
+    answer = run(redis_server, "delete", cursor=first["cursor"])
+
+    assert answer["gone"] == "yes"
+    assert not [name for name in held(keys) if name.startswith("qa_foo:")]
+
+
+def test_a_scan_that_found_nothing_yet_stays_clean(redis_server: Redis, keys: redis.Redis) -> None:
+    """So that verifying a large keyspace ends, however often it is interrupted."""
+    fill(keys, "other", 30_000)
+    cursors = ["0"]
+    while True:
+        answer = run(redis_server, "delete", Clock(12), cursor=cursors[-1])
+        if "gone" in answer:
+            break
+        cursors.append(answer["cursor"])
+
+    assert len(cursors) in range(3, 10)
+    assert all(cursor.startswith("clean:") for cursor in cursors[1:])
+
+
+@pytest.mark.parametrize("cursor", ["", "-1", "1 MATCH *", "clean:", "x", "9" * 30, "0"])
+def test_a_strange_cursor_starts_again(redis_server: Redis, keys: redis.Redis, cursor: str) -> None:
+    """Starting from the beginning is always right."""
+    fill(keys, "qa_foo", 10)
+
+    assert run(redis_server, "delete", cursor=cursor) == {"gone": "yes", "removed": "10"}
+
+
+def test_a_busy_writer_is_not_ready(redis_server: Redis, keys: redis.Redis) -> None:
+    """Something that keeps writing would keep us for ever."""
+
+    def writing() -> float:
+        keys.set("qa_foo:again", "x")
+        return 300.0
+
+    answer = run(redis_server, "delete", writing)
+
+    assert answer["error"] == "not_ready"
+    assert "something still writes them" in answer["message"]
+
+
+def test_delete_of_a_database(redis_server: Redis, keys: redis.Redis) -> None:
+    """That number is empty afterwards, all others are as they were."""
+    clients = {number: redis_server.connect(number) for number in range(16)}
+    for number, client in clients.items():
+        fill(client, "k", number + 1)
+
+    assert numbered(redis_server, "delete", 3) == {"gone": "yes", "removed": "4"}
+    assert numbered(redis_server, "delete", 3) == {"gone": "yes", "removed": "0"}
+    assert [n for n, client in clients.items() if client.dbsize() != n + 1] == [3]
+    assert clients[3].dbsize() == 0
+    for client in clients.values():
+        client.close()
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_database_0_is_never_flushed(redis_server: Redis, keys: redis.Redis, number: int) -> None:
+    """It is where everything without a number lives."""
+    keys.set("prod", "x")
+
+    for action in ("ensure", "delete"):
+        assert numbered(redis_server, action, number)["error"] == "blocked"
+    assert held(keys) == ["prod"]
+
+
+@pytest.mark.parametrize("suffix", ["/5", "?db=5", "/5?db=6", "/?socket_timeout=0.0001", "/5?protocol=3"])
+def test_the_url_does_not_choose_the_database(redis_server: Redis, keys: redis.Redis, suffix: str) -> None:
+    """redis-py would let it win over the number that we ask for."""
+    clients = {number: redis_server.connect(number) for number in (0, 3, 5, 6)}
+    for client in clients.values():
+        client.set("k", "x")
+
+    answer = with_url(redis_server, redis_server.url + suffix, "delete", mode="database", database=3)
+    assert answer == {"gone": "yes", "removed": "1"}
+    assert {number: client.dbsize() for number, client in clients.items()} == {0: 1, 3: 0, 5: 1, 6: 1}
+    for client in clients.values():
+        client.close()
+
+
+def test_list_of_namespaces(redis_server: Redis, keys: redis.Redis) -> None:
+    """Each namespace of ours once; nothing that only begins like one."""
+    fill(keys, "qa_foo", 1500)
+    keys.mset({name: "x" for name in NEIGHBOURS})
+    keys.mset({b"qa_\xff:1": "x", "qa_:1": "x", "qa_b*r:1": "x"})
+
+    answer = run(redis_server, "list")
+    assert answer == {"names": ["qa-foo", "qa_fo", "qa_foo", "qa_foo_bar", "qa_foobar"], "cursor": "0"}
+
+
+def test_list_is_bounded(redis_server: Redis, keys: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call reads so many pages and no more; the next can go on."""
+    monkeypatch.setattr(keyspaces, "LIST_PAGES", 2)
+    fill(keys, "other", 10_000)
+    keys.mset({f"qa_{number}x:1": "x" for number in range(20)})
+    found, cursor, calls = set(), "0", 0
+    while calls == 0 or cursor != "0":
+        answer = run(redis_server, "list", cursor=cursor)
+        found |= set(answer["names"])
+        cursor, calls = answer["cursor"], calls + 1
+
+    assert found == {f"qa_{number}x" for number in range(20)}
+    assert calls in range(4, 8)
+    assert run(redis_server, "list", lambda: 4.9) == {"names": [], "cursor": "0"}
+
+
+def test_list_of_databases(redis_server: Redis, keys: redis.Redis) -> None:
+    """The numbers that hold keys; 0 is nobody's."""
+    for number in (0, 2, 10):
+        with redis_server.connect(number) as client:
+            client.set("k", "x")
+
+    assert numbered(redis_server, "list", 0) == {"names": ["2", "10"]}
+
+
+def test_a_wrong_password_is_blocked(redis_server: Redis) -> None:
+    """The sentence names the host; `ask` checks that it does not quote the URL."""
+    place = f"{redis_server.host}:{redis_server.port}"
+    for url in (f"redis://:wr0ng@{place}", f"redis://us3r:wr0ng@{place}", f"redis://{place}"):
+        answer = with_url(redis_server, url)
+
+        assert answer["error"] == "blocked"
+        assert f"Redis at {place} refuses" in answer["message"]
+        assert not [word for word in ("wr0ng", "us3r") if word in answer["message"]]
+
+
+def test_a_missing_permission_is_blocked(redis_server: Redis, keys: redis.Redis) -> None:
+    """The sentence says what the account needs."""
+    keys.set("qa_foo:1", "x")
+    keys.acl_setuser("small", enabled=True, passwords=["+pw"], keys=["qa_*"], commands=["+@all", "-unlink"])
+    url = f"redis://small:pw@{redis_server.host}:{redis_server.port}"
+
+    answer = with_url(redis_server, url, "delete", namespace="qa_foo")
+    assert answer["error"] == "blocked"
+    assert "it needs PING, SELECT" in answer["message"]
+    keys.acl_deluser("small")
+
+
+def test_a_password_with_reserved_characters(redis_server: Redis, keys: redis.Redis) -> None:
+    """Percent-encoded it works; plain it is blocked without quoting it."""
+    keys.acl_setuser("small", enabled=True, passwords=["+p#s/s@w?"], keys=["*"], commands=["+@all"])
+    place = f"{redis_server.host}:{redis_server.port}"
+
+    assert with_url(redis_server, f"redis://small:p%23s%2Fs%40w%3F@{place}") == {"names": [], "cursor": "0"}
+    answer = with_url(redis_server, f"redis://small:p#s/s@w?@{place}")
+    assert answer["error"] == "blocked"
+    assert "percent-encoded" in answer["message"]
+    assert "p#s" not in answer["message"]
+    keys.acl_deluser("small")
+
+
+def test_a_replica_is_blocked(tmp_path: Path) -> None:
+    """The reader's address was put into the secret."""
+    with Redis(tmp_path, options=["--replicaof", "127.0.0.1", "1"]) as server:
+        answer = numbered(server, "delete", 1)
+
+    assert answer["error"] == "blocked"
+    assert "is read-only" in answer["message"]
+
+
+def test_a_server_that_is_down_is_not_ready(redis_server: Redis) -> None:
+    """A refused connection waits for the next tick."""
+    port = free_port()
+    answer = with_url(redis_server, f"redis://:p4ssw0rd@127.0.0.1:{port}")
+
+    assert answer["error"] == "not_ready"
+    assert f"Redis at 127.0.0.1:{port} cannot be reached" in answer["message"]
+
+
+def test_a_silent_server_is_not_ready(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that accepts and says nothing costs one timeout, not four attempts."""
+    monkeypatch.setattr(keyspaces, "SOCKET_SECONDS", 0.2)
+    with silent_server() as (port, listening):
+        answer = with_url(redis_server, f"redis://127.0.0.1:{port}")
+        listening.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            listening.accept()
+
+    assert answer["error"] == "not_ready"
+
+
+def test_an_old_server_will_do(tmp_path: Path) -> None:
+    """Before Redis 6 there was no HELLO."""
+    with Redis(tmp_path, options=["--rename-command", "HELLO", ""]) as server:
+        assert run(server, "ensure", database=1) == {"namespace": "qa_foo", "database": "1"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "p4ssw0rd", "http://:p4ssw0rd@h", "unix:///p4ssw0rd", "redis://:p4ssw0rd@", "redis://:6379"),
+        *("redis://h:p4ssw0rd", "redis://u:p4ssw0rd/x@h", "redis://u:12/p4ssw0rd@h", "redis://[p4ssw0rd"),
+    ],
+)
+def test_an_unknown_secret_is_blocked(redis_server: Redis, url: str) -> None:
+    """The sentence names the secret, not what it holds."""
+    answer = with_url(redis_server, url)
+
+    assert answer["error"] == "blocked"
+    assert "secret secretsmanager:stg/store must" in answer["message"]
+    assert "p4ssw0rd" not in answer["message"]
+
+
+def test_tls(tmp_path: Path) -> None:
+    """rediss:// is verified: with ssl_ca of the secret, or the system's authorities."""
+    ca, other, port = certificate(tmp_path / "server"), certificate(tmp_path / "other"), str(free_port())
+    files = ["--tls-cert-file", f"{tmp_path}/server.pem", "--tls-key-file", f"{tmp_path}/server.key"]
+    options = ["--tls-port", port, "--tls-auth-clients", "no", "--tls-ca-cert-file", f"{tmp_path}/server.pem"]
+    request = {"store": "redis", "action": "list", "mode": "namespace", "prefix": "qa", "database": 0}
+    with Redis(tmp_path / "redis", options=[*files, *options]) as server:
+        url = f"rediss://:{server.password}@127.0.0.1:{port}"
+        assert ask(json.dumps({"url": url, "ssl_ca": ca}), **request) == {"names": [], "cursor": "0"}
+        for secret in ({"url": url, "ssl_ca": other}, {"url": url}):
+            assert "does not vouch" in ask(json.dumps(secret), **request)["message"]

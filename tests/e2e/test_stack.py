@@ -1,0 +1,165 @@
+"""The main job on the local stack: real template, real functions, real git, MariaDB, Redis and processes.
+
+Asserts on what AWS, MySQL, Redis and HTTP say, never on what qa-env says of itself.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import urllib.error
+import urllib.request
+from contextlib import closing
+
+import pytest
+
+from local.inventory import connect
+from tests.e2e.conftest import Developer, wait
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+def test_push_builds_update_replaces_delete_removes(dev: Developer) -> None:
+    """A push brings an environment up, the next one replaces it, deleting the branch leaves nothing."""
+    first = dev.commit(GREETING="one")
+    assert "202" in dev.push("qa/foo")
+    dev.live("qa/foo", first)
+    shared = wait(lambda: _worked(dev, "qa/foo"), "the worker works on the same data")
+
+    assert (
+        shared["branch"],
+        shared["schema"],
+        shared["redis_namespace"],
+        shared["threads"],
+    ) == ("qa/foo", "qa-foo", "qa_foo", 2)
+    assert {key.split(":")[0] for key in shared["redis_keys"]} == {"qa_foo"}
+    assert shared["articles"] == ["First article", "Second article"]  # migrated and seeded
+    assert {"ECS service qa-foo-web", "ECS service qa-foo-worker", "pipeline qa-foo"} <= dev.left()
+    wait(lambda: dev.status("qa/foo").get("state") == "success", "GitHub shows success")
+
+    second = dev.commit(GREETING="two")
+    dev.push("qa/foo")
+    said = dev.live("qa/foo", second)
+
+    assert said["greeting"] == "two"
+    assert said["visits"] > shared["visits"]  # the data stayed
+
+    url = dev.status("qa/foo")["target_url"]
+    dev.delete("qa/foo")
+    dev.gone()
+
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(url, timeout=5)
+
+
+def test_two_branches_do_not_see_each_other(dev: Developer) -> None:
+    """Each has its own port, schema and keys, and deleting one leaves the other as it was."""
+    commit = dev.commit()
+    dev.push("qa/left")
+    dev.push("qa/right")
+    left, right = dev.live("qa/left", commit), dev.live("qa/right", commit)
+    before = {thing for thing in dev.left() if "qa-right" in thing}
+
+    assert dev.status("qa/left")["target_url"] != dev.status("qa/right")["target_url"]
+    assert left["schema"] != right["schema"]
+    assert not set(left["redis_keys"]) & set(right["redis_keys"])
+
+    dev.delete("qa/left")
+    wait(lambda: not [thing for thing in dev.left() if "qa-left" in thing], "qa/left is gone", dev.left)
+
+    assert before == {thing for thing in dev.left() if "qa-right" in thing}
+    assert dev.about("qa/right")["commit"] == commit
+
+    dev.delete("qa/right")
+    dev.gone()
+
+
+@pytest.mark.parametrize("broken", ["FAIL_BUILD", "FAIL_MIGRATE"])
+def test_failed_pipeline_keeps_the_last_good_version(dev: Developer, broken: str) -> None:
+    """The good version goes on answering, GitHub shows the failure, and the next good push recovers."""
+    good = dev.commit()
+    dev.push("qa/broken")
+    dev.live("qa/broken", good)
+
+    dev.commit(**{broken: "yes"})
+    dev.push("qa/broken")
+    wait(lambda: dev.status("qa/broken").get("state") == "failure", "GitHub shows the failure")
+
+    assert dev.about("qa/broken")["commit"] == good
+    assert (
+        broken in dev.status("qa/broken")["description"] or "exited" in dev.status("qa/broken")["description"]
+    )
+
+    better = dev.commit(**{broken: None})
+    dev.push("qa/broken")
+    dev.live("qa/broken", better)
+    dev.delete("qa/broken")
+    dev.gone()
+
+
+def test_application_that_does_not_start_is_reported(dev: Developer) -> None:
+    """The deployment fails with the exit code that ECS gives; deleting leaves nothing."""
+    dev.commit(FAIL_START="yes")
+    dev.push("qa/dead")
+    wait(lambda: dev.status("qa/dead").get("state") == "failure", "GitHub shows the failure")
+
+    assert "exited with code 1" in dev.status("qa/dead")["description"]
+
+    dev.commit(FAIL_START=None)
+    dev.delete("qa/dead")
+    dev.gone()
+
+
+def test_hostile_branch_is_only_data(dev: Developer) -> None:
+    """Everything that git allows in a name reaches the application unchanged and nothing else."""
+    branch = "qa/`;DROP'\"%s$(id)&<b>é{slug}"
+    commit = dev.commit()
+    with closing(connect(dev.stack.info["mysql"])) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE `other`")
+    dev.push(branch)
+    said = dev.live(branch, commit)
+
+    assert said["branch"] == branch
+    assert said["schema"] == dev.slug(branch)
+
+    dev.delete(branch)
+    wait(lambda: dev.left() == {"schema other"}, "only the other schema is left", dev.left)
+    with closing(connect(dev.stack.info["mysql"])) as connection, connection.cursor() as cursor:
+        cursor.execute("DROP DATABASE `other`")
+
+
+def test_push_during_teardown_builds_anew(dev: Developer) -> None:
+    """A deleted and at once pushed branch ends with the new commit, on fresh data."""
+    old = dev.commit()
+    dev.push("qa/again")
+    dev.live("qa/again", old)
+    dev.delete("qa/again")
+    wait(lambda: "ECS service qa-again-web" not in dev.left(), "the teardown has begun")
+    new = dev.commit()
+    dev.push("qa/again")
+
+    said = dev.live("qa/again", new)
+
+    assert said["visits"] <= 2  # the schema is a new one
+    dev.delete("qa/again")
+    dev.gone()
+
+
+def test_other_branches_build_nothing(dev: Developer) -> None:
+    """A branch without the prefix is none of our business."""
+    dev.commit()
+
+    assert "200" in dev.push("feature/x")
+    assert dev.left() == set()
+
+
+def test_nothing_runs_after_a_deletion(dev: Developer) -> None:
+    """The application's processes have ended."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+    assert dev.left() == set()
+    assert "sample_app" not in listed
+
+
+def _worked(dev: Developer, branch: str) -> dict[str, object]:
+    said = dev.about(branch)
+    return said if said.get("rows_written_by_worker") and said.get("jobs_done_by_worker") else {}

@@ -1,0 +1,92 @@
+"""The stack in its other shapes: without GitHub credentials, with numbered databases, killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.stack import LOCAL, Options
+from tests.e2e.conftest import Developer, developer, wait
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[Developer]:
+    """The developer of a stack where only webhooks say where a branch is."""
+    yield from developer(Options(name="e2e-plain", github=False, redis="database"), tmp_path)
+
+
+def test_without_github_the_last_webhook_counts(plain: Developer) -> None:
+    """A push builds, a deletion removes, and each environment has a numbered database of its own."""
+    commit = plain.commit()
+    plain.push("qa/plain")
+    url = wait(lambda: _url(plain), "there is a listener")
+    wait(lambda: plain.answer(url).get("commit") == commit, "the application answers")
+    said = plain.answer(url)
+
+    assert said["redis_database"] in range(1, 16)
+    assert plain.stack.github is not None
+    assert plain.stack.github.posted == []
+
+    plain.delete("qa/plain")
+    plain.gone()
+
+
+def test_killed_stack_leaves_no_process_and_the_next_one_cleans_up(tmp_path: Path) -> None:
+    """After SIGKILL everything it started ends; the next start removes its files."""
+    first = _run("killed", tmp_path)
+    assert _processes("killed")
+
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    wait(lambda: not _processes("killed"), "its processes have ended", lambda: _processes("killed"))
+
+    second = _run("killed", tmp_path)
+    second.send_signal(signal.SIGTERM)
+
+    assert second.wait(30) == 0
+    assert sorted(path.name for path in (LOCAL / "killed").iterdir()) == ["logs"]
+    assert _processes("killed") == []
+
+
+def _run(name: str, directory: Path) -> subprocess.Popen[bytes]:
+    """`make run`, up."""
+    file = LOCAL / name / "stack.json"
+    stale = file.read_text("utf-8") if file.exists() else ""
+    with (directory / "output").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.run", "--name", name], cwd=ROOT, stdout=output, stderr=output
+        )
+    wait(
+        lambda: file.exists() and file.read_text("utf-8") != stale,
+        "the stack is up",
+        lambda: (directory / "output").read_text(),
+    )
+    return process
+
+
+def _processes(name: str) -> list[str]:
+    """Processes that work in the stack's directory, by their arguments or by where they are."""
+    place = str(LOCAL / name) + os.sep
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (directory / "cmdline").read_bytes().decode(errors="replace")
+            if place in arguments or f"{(directory / 'cwd').readlink()}/".startswith(place):
+                found.append(arguments.replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+def _url(dev: Developer) -> str:
+    ports = [thing.rsplit(" ", 1)[-1] for thing in dev.left() if thing.startswith("listener on port")]
+    return f"http://{dev.stack.info['load_balancers'][0]['host']}:{ports[0]}/" if ports else ""

@@ -1,0 +1,478 @@
+"""The store's contract: one suite for the real table and for the fake that other suites use."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from qa_env.errors import Stale
+from qa_env.model import Built, Claim, Condition, Desired, Environment, State
+from qa_env.store import DynamoStore, Store, Taken
+from tests.fakes import MemoryStore
+from tests.making import A, B, environment, said
+from tests.strict_aws import StrictAWS, strict_aws
+from tests.strict_aws.world import _build_table
+
+SCHEMA = {"schema": Claim("schema", "qa-foo")}
+PORTS = {"port/app": Claim("port lb", "10001"), "port/admin": Claim("port lb", "10002")}
+
+
+@pytest.fixture
+def aws() -> Iterator[StrictAWS]:
+    with strict_aws() as made:
+        _build_table(made)
+        yield made
+
+
+@pytest.fixture
+def dynamo(aws: StrictAWS) -> DynamoStore:
+    return DynamoStore(boto3.resource("dynamodb", region_name=aws.region).Table("qa-env"))
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """Both stores."""
+    if request.param == "memory":
+        return MemoryStore()
+    made: DynamoStore = request.getfixturevalue("dynamo")
+    return made
+
+
+def stored(store: Store, **changes: Any) -> Environment:
+    """An environment that is in the store."""
+    env = environment(**changes)
+    store.desire(env, None)
+    return env
+
+
+def now(store: Store, env: Environment) -> Environment:
+    """Its record, which must be there."""
+    found = store.get(env.slug)
+    assert found is not None
+    return found
+
+
+class TestWish:
+    def test_nothing_is_stored_at_first(self, store: Store) -> None:
+        """A slug without a record has none, and nothing else either."""
+        env = environment()
+        assert store.get(env.slug) is None
+        assert list(store.all()) == []
+        assert store.history(env.slug) == []
+        assert store.holder(SCHEMA["schema"]) is None
+        assert store.taken("schema") == {}
+
+    def test_a_wish_can_be_read_again(self, store: Store) -> None:
+        """Every attribute that a wish has, hostile branch names included."""
+        env = stored(
+            store, branch="qa/`\";DROP '日本\\", before=B, pushed_at=1793586000, next_commit=B, commit=""
+        )
+        assert store.get(env.slug) == env
+
+    def test_all_are_read(self, store: Store) -> None:
+        """Every record once; claims and history are none."""
+        made = [stored(store, slug=f"qa-{number}") for number in range(5)]
+        store.claim(made[0], SCHEMA)
+        store.note(made[0].slug, "dev", "hello")
+        assert sorted(env.slug for env in store.all()) == [env.slug for env in made]
+
+    def test_a_new_wish_keeps_what_others_wrote(self, store: Store) -> None:
+        """Claims, conditions and what was built have writers of their own."""
+        env = stored(store)
+        store.claim(env, SCHEMA)
+        store.save(environment(conditions={"schema": said(State.READY)}))
+        store.record_built(env.slug, Built(A, "image", "1"))
+        store.desire(environment(commit=B, generation=8), env)
+        after = now(store, env)
+        assert (after.commit, after.generation) == (B, 8)
+        assert after.claims == SCHEMA
+        assert after.conditions == {"schema": said(State.READY)}
+        assert after.built == Built(A, "image", "1")
+
+    def test_a_second_first_wish_is_stale(self, store: Store) -> None:
+        """Who saw no record must not overwrite the one that came meanwhile."""
+        env = stored(store)
+        with pytest.raises(Stale):
+            store.desire(environment(commit=B, generation=8), None)
+        assert store.get(env.slug) == env
+
+    def test_a_wish_upon_another_generation_is_stale(self, store: Store) -> None:
+        """Who saw an older record must look again."""
+        env = stored(store)
+        store.desire(environment(commit=B, generation=8), env)
+        with pytest.raises(Stale):
+            store.desire(environment(commit=A, generation=9), env)
+        assert now(store, env).commit == B
+
+    def test_a_wish_upon_a_forgotten_record_is_stale(self, store: Store) -> None:
+        """A late worker writes no ghost."""
+        env = stored(store, desired=Desired.ABSENT)
+        store.forget(env)
+        with pytest.raises(Stale):
+            store.desire(environment(commit=B, generation=8), env)
+        assert store.get(env.slug) is None
+
+
+class TestRenew:
+    def test_renew_keeps_the_claims_and_nothing_else(self, store: Store) -> None:
+        """A new life on the same ports: what the old one built and said is not its own."""
+        env = store.claim(stored(store, desired=Desired.ABSENT, next_commit=B), SCHEMA | PORTS)
+        env = env.with_conditions({"schema": said(State.GONE)})
+        store.save(env)
+        fresh = replace(
+            env, desired=Desired.PRESENT, commit=B, next_commit="", generation=8, conditions={}, built=None
+        )
+        store.renew(fresh, env)
+        assert store.get(env.slug) == fresh
+        assert store.holder(SCHEMA["schema"]) == env.slug
+        assert store.taken("port lb") == {"10001": env.slug, "10002": env.slug}
+
+    def test_renew_clears_what_was_built(self, store: Store) -> None:
+        """The commit must be built anew, even if it is the same."""
+        env = stored(store)
+        store.record_built(env.slug, Built(A, "image", "1"))
+        gone = environment(desired=Desired.ABSENT, next_commit=A, generation=8)
+        store.desire(gone, env)
+        store.save(replace(gone, conditions={"schema": said(State.GONE, generation=8)}))
+        store.renew(environment(generation=9), gone)
+        after = now(store, env)
+        assert after.built is None
+        assert after.conditions == {}
+
+    @pytest.mark.parametrize("seen", [environment(desired=Desired.ABSENT, generation=6), environment()])
+    def test_renew_of_what_moved_on_is_stale(self, store: Store, seen: Environment) -> None:
+        """Another generation, or one that is wanted: nothing is replaced."""
+        env = stored(store, desired=Desired.ABSENT if seen.generation == 6 else Desired.PRESENT)
+        with pytest.raises(Stale):
+            store.renew(environment(commit=B, generation=9), seen)
+        assert store.get(env.slug) == env
+
+    def test_renew_of_nothing_is_stale(self, store: Store) -> None:
+        """A late worker writes no ghost."""
+        with pytest.raises(Stale):
+            store.renew(environment(generation=8), environment(desired=Desired.ABSENT))
+        assert store.get(environment().slug) is None
+
+
+class TestClaim:
+    def test_a_claim_is_held_and_recorded(self, store: Store) -> None:
+        """Both sides tell: the claim whose it is, the record what it holds."""
+        env = stored(store)
+        claimed = store.claim(env, SCHEMA | PORTS)
+        assert claimed.claims == SCHEMA | PORTS
+        assert store.get(env.slug) == claimed
+        assert store.holder(SCHEMA["schema"]) == env.slug
+        assert store.taken("port lb") == {"10001": env.slug, "10002": env.slug}
+        assert store.taken("port") == {}
+
+    def test_claims_are_added(self, store: Store) -> None:
+        """What is held already stays, and may be claimed again."""
+        env = store.claim(stored(store), SCHEMA)
+        env = store.claim(env, SCHEMA | PORTS)
+        assert now(store, env).claims == SCHEMA | PORTS
+
+    def test_all_or_nothing(self, store: Store) -> None:
+        """One lost claim: nothing is claimed, and the error names exactly what was lost."""
+        first = store.claim(stored(store), {"port/app": PORTS["port/app"]})
+        second = stored(store, slug="qa-bar")
+        with pytest.raises(Taken) as caught:
+            store.claim(second, SCHEMA | PORTS)
+        assert caught.value.claims == (PORTS["port/app"],)
+        assert "port lb 10001" in str(caught.value)
+        assert store.get(second.slug) == second
+        assert store.holder(SCHEMA["schema"]) is None
+        assert store.taken("port lb") == {"10001": first.slug}
+
+    def test_several_lost_claims_are_all_named(self, store: Store) -> None:
+        """So that one look suffices."""
+        store.claim(stored(store), SCHEMA | PORTS)
+        with pytest.raises(Taken) as caught:
+            store.claim(stored(store, slug="qa-bar"), PORTS | {"redis": Claim("redis", "1")} | SCHEMA)
+        assert set(caught.value.claims) == {*PORTS.values(), *SCHEMA.values()}
+
+    def test_the_same_name_in_another_scope_is_another_claim(self, store: Store) -> None:
+        """Port 10001 of two load balancers."""
+        first = store.claim(stored(store), {"port/app": Claim("port one", "10001")})
+        second = store.claim(stored(store, slug="qa-bar"), {"port/app": Claim("port two", "10001")})
+        assert store.taken("port one") == {"10001": first.slug}
+        assert store.taken("port two") == {"10001": second.slug}
+
+    @pytest.mark.parametrize("generation", [6, 8])
+    def test_a_claim_for_another_generation_is_stale(self, store: Store, generation: int) -> None:
+        """Nothing is claimed for a wish that is not this one."""
+        stored(store)
+        with pytest.raises(Stale):
+            store.claim(environment(generation=generation), SCHEMA)
+        assert store.holder(SCHEMA["schema"]) is None
+
+    def test_a_claim_without_a_record_is_stale(self, store: Store) -> None:
+        """A late worker holds nothing that nobody would ever free."""
+        with pytest.raises(Stale):
+            store.claim(environment(), SCHEMA)
+        assert store.holder(SCHEMA["schema"]) is None
+        assert store.get(environment().slug) is None
+
+
+class TestSave:
+    def test_conditions_are_replaced(self, store: Store) -> None:
+        """All of them at once, with state, sentence, outputs, generation and age; nothing else is written."""
+        env = store.claim(stored(store), SCHEMA)
+        store.save(replace(env, conditions={"schema": said(State.WAITING, "soon"), "x": said(State.READY)}))
+        conditions = {"schema": said(State.BLOCKED, "full «é»", arn="a:b"), "service/app": said(State.FAILED)}
+        store.save(replace(env, conditions=conditions, commit=B, claims={}))
+        assert store.get(env.slug) == replace(env, conditions=conditions)
+
+    @pytest.mark.parametrize("generation", [6, 8])
+    def test_another_generations_conditions_are_stale(self, store: Store, generation: int) -> None:
+        """A worker that was overtaken does not write over the one that overtook it."""
+        env = stored(store)
+        with pytest.raises(Stale):
+            store.save(environment(generation=generation, conditions={"schema": said(State.READY)}))
+        assert store.get(env.slug) == env
+
+    def test_a_late_worker_writes_no_ghost(self, store: Store) -> None:
+        """After `forget` nothing of an environment comes back."""
+        env = stored(store, desired=Desired.ABSENT)
+        store.forget(env)
+        with pytest.raises(Stale):
+            store.save(replace(env, conditions={"schema": said(State.READY)}))
+        assert store.get(env.slug) is None
+        assert list(store.all()) == []
+
+
+class TestBuilt:
+    def test_what_was_built_is_recorded(self, store: Store) -> None:
+        """The newest build of the wanted commit, and nothing else."""
+        env = stored(store)
+        store.record_built(env.slug, Built(A, "image-1", "1"))
+        store.record_built(env.slug, Built(A, "image-2", "2"))
+        assert store.get(env.slug) == replace(env, built=Built(A, "image-2", "2"))
+
+    def test_a_commit_that_is_not_wanted_is_stale(self, store: Store) -> None:
+        """An overtaken build deploys nothing."""
+        env = stored(store, commit=B)
+        with pytest.raises(Stale):
+            store.record_built(env.slug, Built(A, "image", "1"))
+        assert store.get(env.slug) == env
+
+    def test_a_build_for_a_deleted_branch_is_stale(self, store: Store) -> None:
+        """Even if it is the commit that was wanted last."""
+        env = stored(store, desired=Desired.ABSENT)
+        with pytest.raises(Stale):
+            store.record_built(env.slug, Built(A, "image", "1"))
+        assert store.get(env.slug) == env
+
+    def test_a_build_without_a_record_is_stale(self, store: Store) -> None:
+        """A late build writes no ghost."""
+        with pytest.raises(Stale):
+            store.record_built(environment().slug, Built(A, "image", "1"))
+        assert store.get(environment().slug) is None
+
+
+class TestForget:
+    def test_record_and_claims_go_together(self, store: Store) -> None:
+        """What was held is free for others; the history stays."""
+        env = store.claim(stored(store, desired=Desired.ABSENT), SCHEMA | PORTS)
+        other = store.claim(stored(store, slug="qa-bar"), {"port/app": Claim("port lb", "10003")})
+        store.note(env.slug, "dev", "hello")
+        store.forget(env)
+        assert [one.slug for one in store.all()] == [other.slug]
+        assert store.taken("port lb") == {"10003": other.slug}
+        assert store.holder(SCHEMA["schema"]) is None
+        assert [event.text for event in store.history(env.slug)] == ["hello"]
+        assert store.claim(other, SCHEMA).claims["schema"] == SCHEMA["schema"]
+
+    def test_a_wanted_environment_is_not_forgotten(self, store: Store) -> None:
+        """A push came back between the look and the forgetting."""
+        env = store.claim(stored(store), SCHEMA)
+        with pytest.raises(Stale):
+            store.forget(replace(env, desired=Desired.ABSENT))
+        assert store.get(env.slug) == env
+        assert store.holder(SCHEMA["schema"]) == env.slug
+
+    def test_another_generation_is_not_forgotten(self, store: Store) -> None:
+        """Pushed and deleted again meanwhile: what the push made has not been looked for yet."""
+        env = store.claim(stored(store, desired=Desired.ABSENT), SCHEMA)
+        with pytest.raises(Stale):
+            store.forget(replace(env, generation=6))
+        assert store.get(env.slug) == env
+        assert store.holder(SCHEMA["schema"]) == env.slug
+
+    def test_forgetting_twice_is_stale(self, store: Store) -> None:
+        """The second worker finds nothing to forget and harms nobody."""
+        env = store.claim(stored(store, desired=Desired.ABSENT), SCHEMA)
+        store.forget(env)
+        heir = store.claim(stored(store, slug="qa-bar"), SCHEMA)
+        with pytest.raises(Stale):
+            store.forget(env)
+        assert store.holder(SCHEMA["schema"]) == heir.slug
+
+
+class TestHistory:
+    def test_the_newest_comes_first(self, store: Store) -> None:
+        """Each environment has its own, with who and what."""
+        env = environment()
+        for number in range(3):
+            store.note(env.slug, f"dev-{number}", f"text {number}")
+            time.sleep(0.002)  # a millisecond is what the order goes by
+        store.note(environment("qa-bar").slug, "dev", "elsewhere")
+        events = store.history(env.slug)
+        assert [(event.by, event.text) for event in events] == [
+            ("dev-2", "text 2"),
+            ("dev-1", "text 1"),
+            ("dev-0", "text 0"),
+        ]
+        assert events[0].at > events[2].at
+
+    def test_two_notes_of_one_moment_are_both_kept(self, store: Store) -> None:
+        """However fast things happen."""
+        for number in range(20):
+            store.note(environment().slug, "dev", str(number))
+        assert {event.text for event in store.history(environment().slug)} == {str(n) for n in range(20)}
+
+    def test_at_most_two_hundred_are_read(self, store: Store) -> None:
+        """A page of an environment that lives for months stays a page."""
+        for number in range(205):
+            store.note(environment().slug, "dev", str(number))
+        assert len(store.history(environment().slug)) == 200
+
+
+class TestTable:
+    """What only the real table can show."""
+
+    def test_history_expires(self, dynamo: DynamoStore) -> None:
+        """Each line carries the TTL attribute that the template names, ninety days ahead."""
+        dynamo.note(environment().slug, "dev", "x" * 5000)
+        (item,) = dynamo.table.scan()["Items"]
+        assert abs(int(item["expires"]) - time.time() - 90 * 86400) < 60
+        assert len(str(item["text"])) == 1000
+
+    def test_records_and_claims_do_not_expire(self, dynamo: DynamoStore) -> None:
+        """Nothing that leads to a resource may vanish by itself."""
+        dynamo.claim(stored(dynamo), SCHEMA | PORTS)
+        assert not [item for item in dynamo.table.scan()["Items"] if "expires" in item]
+
+    def test_nothing_is_left_of_a_forgotten_environment(self, dynamo: DynamoStore) -> None:
+        """The table is as empty as before."""
+        dynamo.forget(dynamo.claim(stored(dynamo, desired=Desired.ABSENT), SCHEMA | PORTS))
+        assert dynamo.table.scan()["Items"] == []
+
+    def test_a_newer_builds_record_can_be_read(self, dynamo: DynamoStore) -> None:
+        """After a rollback: unknown attributes are ignored, an unknown state is looked at again."""
+        env = stored(dynamo)
+        dynamo.table.update_item(
+            Key={"pk": "environment", "sk": str(env.slug)},
+            UpdateExpression="SET keep_until = :x, built = :built, conditions = :conditions",
+            ExpressionAttributeValues={
+                ":x": "2027-01-01",
+                ":built": json.dumps({"commit": A, "image": "i", "execution": "1", "digest": "sha256:x"}),
+                ":conditions": json.dumps(
+                    {
+                        "schema": {
+                            "state": "ready",
+                            "outputs": {"name": "qa-foo"},
+                            "generation": 7,
+                            "tint": 1,
+                        },
+                        "service/app": {"state": "asleep", "generation": 7},
+                    }
+                ),
+            },
+        )
+        after = now(dynamo, env)
+        assert after.built == Built(A, "i", "1")
+        assert after.output("schema") == {"name": "qa-foo"}
+        assert after.conditions["service/app"] == Condition(State.WAITING, generation=7)
+        assert list(dynamo.all()) == [after]
+
+    def test_what_a_newer_build_wrote_survives_an_older_one(self, dynamo: DynamoStore) -> None:
+        """A wish and a save write their own attributes and leave the rest alone."""
+        env = stored(dynamo)
+        record = {"pk": "environment", "sk": str(env.slug)}
+        dynamo.table.update_item(
+            Key=record, UpdateExpression="SET keep_until = :x", ExpressionAttributeValues={":x": "2027"}
+        )
+        dynamo.desire(environment(generation=8), env)
+        dynamo.save(environment(generation=8, conditions={"schema": said(State.READY)}))
+        assert dynamo.table.get_item(Key=record)["Item"]["keep_until"] == "2027"
+
+    def test_an_older_builds_record_can_be_read(self, dynamo: DynamoStore) -> None:
+        """Attributes that were added since have their defaults."""
+        dynamo.table.put_item(
+            Item={
+                "pk": "environment",
+                "sk": "qa-foo",
+                "repository": "example/shop",
+                "branch": "qa/foo",
+                "desired": "present",
+                "commit": A,
+                "generation": 7,
+            }
+        )
+        assert list(dynamo.all()) == [replace(environment(), by="", at="")]
+
+    def test_everything_is_read_over_many_pages(self, dynamo: DynamoStore) -> None:
+        """DynamoDB answers a megabyte at a time."""
+        text = {"schema": said(State.BLOCKED, "x" * 150_000)}
+        for number in range(12):
+            env = stored(dynamo, slug=f"qa-{number}")
+            dynamo.save(replace(env, conditions=text))
+        assert len({env.slug for env in dynamo.all()}) == 12
+
+    @pytest.mark.parametrize("operation", ["desire", "renew", "claim", "save", "record_built", "forget"])
+    def test_throttling_is_not_taken_for_a_refusal(
+        self, aws: StrictAWS, dynamo: DynamoStore, operation: str
+    ) -> None:
+        """It escapes as what it is, so that the queue tries again; only a refused condition is Stale."""
+        env = stored(dynamo, desired=Desired.PRESENT if operation == "record_built" else Desired.ABSENT)
+        error = "ProvisionedThroughputExceededException"
+        for call in ("UpdateItem", "PutItem", "TransactWriteItems"):
+            aws.fail(call, error=error)
+        act = {
+            "desire": lambda: dynamo.desire(environment(generation=8), env),
+            "renew": lambda: dynamo.renew(environment(generation=8), env),
+            "claim": lambda: dynamo.claim(env, SCHEMA),
+            "save": lambda: dynamo.save(env),
+            "record_built": lambda: dynamo.record_built(env.slug, Built(A, "i", "1")),
+            "forget": lambda: dynamo.forget(env),
+        }
+        with pytest.raises(ClientError) as caught:
+            act[operation]()
+        assert caught.value.response["Error"]["Code"] == error
+
+    @pytest.mark.parametrize("operation", ["claim", "forget"])
+    def test_a_conflict_of_transactions_is_not_taken_for_a_refusal(
+        self, aws: StrictAWS, dynamo: DynamoStore, operation: str
+    ) -> None:
+        """Two workers at one item in one moment: nothing was decided, so it is tried again."""
+        env = stored(dynamo, desired=Desired.ABSENT)
+        refused: Any = {
+            "Error": {"Code": "TransactionCanceledException", "Message": "conflict"},
+            "CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}],
+        }
+        aws.fail("TransactWriteItems", error=ClientError(refused, "TransactWriteItems"))
+        with pytest.raises(ClientError):
+            dynamo.claim(env, SCHEMA) if operation == "claim" else dynamo.forget(env)
+        assert dynamo.get(env.slug) == env
+
+    def test_one_of_many_workers_gets_a_claim(self, dynamo: DynamoStore) -> None:
+        """Twenty at once: one holds it, and only its record says so."""
+        made = [stored(dynamo, slug=f"qa-{number}") for number in range(20)]
+
+        def try_it(env: Environment) -> None:
+            with suppress(Taken):
+                dynamo.claim(env, SCHEMA)
+
+        with ThreadPoolExecutor(20) as pool:
+            list(pool.map(try_it, made))
+        holders = [env.slug for env in dynamo.all() if env.claims]
+        assert holders == [dynamo.holder(SCHEMA["schema"])]
