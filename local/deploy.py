@@ -1,14 +1,12 @@
 """`template.yaml` for MiniStack: each function's artefact is built, uploaded, and named in the template.
 
 What `sam build` and `sam package` do for AWS, except that packages are left out of the artefacts: MiniStack
-runs functions with the interpreter of this virtual environment, which has them. One thing of the template
-is left out: alarms on metric math, which MiniStack refuses.
+runs functions with the interpreter of this virtual environment, which has them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +29,4 @@ def package(s3: Any, region: str, blueprints: Path, workspace: Path) -> str:
             archive = build.zipped(target, workspace / f"{name}.zip")
             s3.put_object(Bucket=BUCKET, Key=archive.name, Body=archive.read_bytes())
             resource["Properties"]["CodeUri"] = f"s3://{BUCKET}/{archive.name}"
-    template["Resources"] = {name: one for name, one in template["Resources"].items() if not _refused(one)}
     return json.dumps(template, default=str)
-
-
-def _refused(resource: Mapping[str, Any]) -> bool:
-    """Whether MiniStack has no such thing."""
-    return bool(resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -66,10 +66,11 @@ class MemoryStore:
         self.claims = {claim: slug for claim, slug in self.claims.items() if slug != env.slug}
 
     def note(self, slug: Slug, by: str, text: str) -> None:
-        self.events.setdefault(slug, []).insert(0, Event(f"{len(self.events)}", by, text))
+        events = self.events.setdefault(slug, [])
+        events.insert(0, Event(f"{len(events):06}", by, text))
 
     def history(self, slug: Slug) -> list[Event]:
-        return self.events.get(slug, [])
+        return self.events.get(slug, [])[:200]
 
     def holder(self, claim: Claim) -> Slug | None:
         return self.claims.get(claim)
@@ -97,7 +98,7 @@ class FakeBranches:
             raise self.error
         return self.heads.get((repository, branch))
 
-    def checks(self, repository: str, commit: str) -> dict[str, str]:
+    def checks(self, repository: str, commit: str, wanted: Iterable[str]) -> dict[str, str]:
         return self.found.get(commit, {})
 
 

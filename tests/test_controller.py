@@ -69,7 +69,7 @@ class Loop:
         )
 
     def plan(self, blueprint: Blueprint) -> Plan:
-        return Plan(NoClaims(), [self.things], [self.things], lambda roles: [], self.branches)
+        return Plan(NoClaims(), [self.things], [self.things], lambda roles: [], branches=self.branches)
 
     def wake(self, slug: Slug, why: str) -> None:
         self.woken.append(slug)
@@ -315,6 +315,40 @@ def test_a_worker_overtaken_by_a_newer_wish_writes_nothing() -> None:
     loop.controller.reconcile(SLUG)
     assert loop.store.records[SLUG].conditions == {}
     assert loop.woken == [SLUG]
+
+
+def test_reports_speak_of_what_is_blocked_too() -> None:
+    """An environment that cannot even claim a port says so where the developer looks."""
+    loop = Loop([thing := Thing("a")])
+    report = Thing("commit_status")
+
+    def plan(blueprint: Blueprint) -> Plan:
+        class Full:
+            def ensure(self, env: Environment) -> tuple[Environment, Outputs]:
+                raise Blocked("no port is free")
+
+        return Plan(Full(), [[thing]], [[thing]], lambda roles: [], reports=[report])
+
+    loop.say(Ref.PRESENT, A)
+    env = replace(loop.controller, plan=plan).reconcile(SLUG)
+    assert env is not None
+    assert env.phase is Phase.BLOCKED
+    assert thing.ensured == []
+    assert report.ensured == [A]
+
+
+def test_a_failed_report_holds_nothing_up() -> None:
+    """GitHub's refusal to show a status does not make the environment less ready."""
+    loop = Loop([Thing("a")])
+    report = Thing("commit_status", says=Blocked("GitHub refuses"))
+
+    def plan(blueprint: Blueprint) -> Plan:
+        return Plan(NoClaims(), [loop.things], [], lambda roles: [], reports=[report])
+
+    loop.say(Ref.PRESENT, A)
+    env = replace(loop.controller, plan=plan).reconcile(SLUG)
+    assert env is not None
+    assert env.phase is Phase.READY
 
 
 # --- over strict AWS ------------------------------------------------------------------------------------

@@ -84,10 +84,10 @@ def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
             [pipeline, *images, *of(TaskDefinition, roles), *of(Listener, web)],
             of(Curtain, web),
             of(Service, roles),
-            reports,
         ],
         tear_down=[[pipeline, *of(Service, roles)], *_role_waves(of, roles, images), data],
         retired=lambda gone: [of(Service, gone), *_role_waves(of, gone, [])],
+        reports=reports,
         branches=branches,
     )
 

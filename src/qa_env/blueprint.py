@@ -82,7 +82,7 @@ class LoadBalancer(_Model):
 
 
 class HealthCheck(_Model):
-    """Short by default: AWS's own 30 s × 5 keeps every deployment waiting for 150 s (facts B1-9)."""
+    """Short by default: AWS's own 30 s × 5 keeps every deployment waiting for 150 s."""
 
     path: str = Field(default="/", pattern=r"^/")
     interval: int = Field(default=5, ge=5, le=300, description="Seconds.")
@@ -136,7 +136,7 @@ class Role(_Model):
     environment: dict[Variable, str] = {}
     threads: int | None = Field(default=None, ge=1, le=64, description="RAILS_MAX_THREADS of this role.")
     log_group: str = Field(pattern=r"^[A-Za-z0-9._/#-]{1,512}$")
-    exec: bool = Field(default=True, description="ECS Exec; the task role needs ssmmessages (facts B2-17).")
+    exec: bool = Field(default=True, description="ECS Exec; the task role needs ssmmessages.")
     deployment: Deployment = Deployment()
 
     @property
@@ -236,11 +236,24 @@ class Blueprint(_Model):
     def _consistent(self) -> Self:
         if self.slug_prefix and f"{self.slug_prefix}/" == self.branch_prefix:
             raise ValueError("slug_prefix must differ from branch_prefix: their slugs would be confused")
+        branch = f"{self.branch_prefix}x"
+        slug = naming.slug(self.slug_prefix, self.repository, branch)
+        for key, template, prefix in self._data():
+            name = naming.expand(template, slug, branch)
+            if not is_ours(name, prefix):
+                raise ValueError(f"{key}.prefix: the name for branch {branch} is {name}, not {prefix}…")
         if self.pipeline.start == "checks" and self.github is None:
             raise ValueError(
                 "pipeline.start: checks needs github: one webhook cannot tell that all are green"
             )
         return self
+
+    def _data(self) -> Iterable[tuple[str, str, str]]:
+        """(key, name template, prefix) of everything that bears no tags."""
+        if self.database:
+            yield "database", self.database.schema_name, self.database.prefix
+        if self.redis.mode == "namespace":
+            yield "redis", self.redis.namespace, self.redis.prefix
 
     @property
     def web_roles(self) -> dict[str, Role]:

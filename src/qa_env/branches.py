@@ -23,7 +23,7 @@ class Branches(Protocol):
     def head(self, repository: str, branch: str) -> str | None:
         """The commit of the branch, None if the branch does not exist; raises if that cannot be said."""
 
-    def checks(self, repository: str, commit: str) -> dict[str, str]:
+    def checks(self, repository: str, commit: str, wanted: Iterable[str]) -> dict[str, str]:
         """Check or status name → its newest conclusion (`success`, `failure`, …, `pending`)."""
 
 
@@ -49,14 +49,15 @@ class GitHubBranches:
             ) from error
         return None
 
-    def checks(self, repository: str, commit: str) -> dict[str, str]:
-        found: dict[str, str] = {}
+    def checks(self, repository: str, commit: str, wanted: Iterable[str]) -> dict[str, str]:
+        """Check runs are asked for only where no status answers: fine-grained tokens may not see them."""
         try:
             status = self.github.get(f"/repos/{repository}/commits/{commit}/status?per_page=100")
-            found |= {one["context"]: one["state"] for one in status["statuses"]}
-            path = f"/repos/{repository}/commits/{commit}/check-runs?per_page=100"
-            for run in self._runs(self.github.pages(path)):
-                found[run["name"]] = run["conclusion"] if run["status"] == "completed" else "pending"
+            found = {one["context"]: one["state"] for one in status["statuses"]}
+            if set(wanted) - found.keys():
+                path = f"/repos/{repository}/commits/{commit}/check-runs?per_page=100"
+                for run in self._runs(self.github.pages(path)):
+                    found[run["name"]] = run["conclusion"] if run["status"] == "completed" else "pending"
         except LookupError as error:
             raise Blocked(f"GitHub shows no commit {commit} of {repository} to these credentials") from error
         return found

@@ -14,7 +14,17 @@ from zlib import crc32
 from qa_env import aws
 from qa_env.blueprint import Blueprint, LoadBalancer, data_name
 from qa_env.errors import Blocked
-from qa_env.model import REDIS, SCHEMA, Claim, Environment, Outputs, Slug, port_key, port_scope
+from qa_env.model import (
+    REDIS,
+    REDIS_DATABASES,
+    SCHEMA,
+    Claim,
+    Environment,
+    Outputs,
+    Slug,
+    port_key,
+    port_scope,
+)
 from qa_env.store import Store, Taken
 
 if TYPE_CHECKING:
@@ -35,7 +45,7 @@ class Claims:
     def ensure(self, env: Environment) -> tuple[Environment, Outputs]:
         """The environment with everything it must hold; Blocked if something cannot be had.
 
-        The first free numbers are tried first; who lost the race looks elsewhere, so that not all run it again.
+        The first free numbers are tried first; who lost a race looks elsewhere, so that not all run it again.
         """
         for attempt in range(ATTEMPTS):
             missing = dict(self._missing(env, crc32(env.slug.encode()) * attempt))
@@ -69,7 +79,7 @@ class Claims:
         except ValueError as error:
             raise Blocked(f"naming the data of {env.branch!r}: {error}; rename the branch") from error
         if redis.mode == "database" and REDIS not in env.claims:
-            yield REDIS, self._database(f"redis database {redis.secret}", turn)
+            yield REDIS, self._database(REDIS_DATABASES, turn)
 
     def _database(self, scope: str, turn: int) -> Claim:
         taken = self.store.taken(scope)
@@ -139,7 +149,7 @@ class Claims:
     def _refuse_names(self, env: Environment, claims: Iterable[Claim]) -> None:
         """A lost port is tried again with another; a name has no other."""
         for claim in claims:
-            if not claim.scope.startswith(("port ", "redis database ")):
+            if not claim.scope.startswith(("port ", REDIS_DATABASES)):
                 raise Blocked(
                     f"{claim} is held by {self.store.holder(claim)}: two branches would share it;"
                     f" rename the branch {env.branch!r}"

@@ -52,13 +52,15 @@ class Claiming(Protocol):
 class Plan:
     """One repository's resources: `build` and `tear_down` are waves, each role's things among them.
 
-    `retired(roles)` gives the resources of roles that the blueprint no longer has.
+    `retired(roles)` gives the resources of roles that the blueprint no longer has; `reports` tell people and
+    speak last, also of an environment that cannot be begun.
     """
 
     claims: Claiming
     build: Sequence[Sequence[Resource]]
     tear_down: Sequence[Sequence[Resource]]
     retired: Callable[[set[str]], Sequence[Sequence[Resource]]]
+    reports: Sequence[Resource] = ()
     branches: Branches | None = None
 
 
@@ -164,7 +166,8 @@ class Controller:
         if branch.state is not State.READY:
             return self._finish(env, seen)
         if env.desired is Desired.PRESENT:
-            return self._finish(env, *self._build(seen, plan, blueprint))
+            built, errors = self._build(seen, plan, blueprint)
+            return self._finish(env, self._report(built, plan, errors), errors)
         after, errors = self._tear_down(seen, plan)
         if not errors and _gone_twice(env, after):
             return self._end(after)
@@ -210,6 +213,10 @@ class Controller:
         for wave in plan.retired(_unfinished_roles(env) - set(blueprint.roles)):
             env = self._wave(env, wave, _delete, said, errors)
         return replace(env, conditions=said), errors
+
+    def _report(self, env: Environment, plan: Plan, errors: list[Exception]) -> Environment:
+        said = dict(env.conditions)
+        return replace(self._wave(env, plan.reports, _ensure, said, errors), conditions=said)
 
     def _tear_down(self, env: Environment, plan: Plan) -> tuple[Environment, list[Exception]]:
         said = {BRANCH: env.conditions[BRANCH]}

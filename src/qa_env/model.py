@@ -120,6 +120,8 @@ class Phase(StrEnum):
 
 SCHEMA = "schema"
 REDIS = "redis"
+REDIS_DATABASES = "redis database"
+"""The scope of numbers: one for the whole installation, as two secrets may well lead to one server."""
 
 
 def port_key(role: str) -> str:

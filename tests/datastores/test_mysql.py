@@ -353,4 +353,5 @@ def test_tls(mariadb: MariaDB, tmp_path: Path) -> None:
         assert "does not vouch" in ask(changed(server, ssl_ca=other), **request)["message"]
         assert "does not vouch" in ask(changed(server, tls=True), **request)["message"]
         assert ask(changed(server, tls=False), **request)["error"] == "blocked"
+    assert "must be certificates in PEM" in ask(changed(mariadb, ssl_ca="not PEM"), **request)["message"]
     assert "offers no TLS" in ask(changed(mariadb, ssl_ca=ca), **request)["message"]

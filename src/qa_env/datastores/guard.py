@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from typing import Any
 
 from qa_env import naming
@@ -38,6 +39,17 @@ def fields(secret: str, reference: object, needed: tuple[str, ...]) -> dict[str,
     if not isinstance(values, dict) or not all(values.get(name) for name in needed):
         raise Blocked(f"secret {reference} must be JSON with {', '.join(needed)}")
     return values
+
+
+def authority(values: dict[str, Any], reference: object) -> str | None:
+    """`ssl_ca`, the PEM text of whoever vouches for the server; read here, where an error can say so."""
+    ca = values.get("ssl_ca")
+    try:
+        if ca:
+            ssl.create_default_context(cadata=ca)
+    except (ssl.SSLError, TypeError, ValueError):
+        raise Blocked(f"ssl_ca of secret {reference} must be certificates in PEM") from None
+    return ca or None
 
 
 def _shown(value: object) -> str:

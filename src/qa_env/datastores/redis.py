@@ -18,9 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import redis
 from redis import exceptions
-from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool, SSLConnection
-from redis.retry import Retry
 
 from qa_env import naming
 from qa_env.datastores import Answer, Remaining, Request, guard
@@ -157,12 +155,10 @@ def _escaped(name: str) -> str:
 @contextmanager
 def _client(options: Options, where: str, number: int) -> Iterator[redis.Redis]:
     """A client that has selected this database, on a server where a scan sees every key."""
-    client = redis.Redis(connection_pool=ConnectionPool(**options, db=number))
-    with client:
+    pool = ConnectionPool(**options, db=number)
+    with redis.Redis.from_pool(pool) as client:
         try:
-            client.ping()
-        except exceptions.NoPermissionError:
-            raise
+            pool.release(pool.get_connection())
         except exceptions.ResponseError:
             raise Blocked(
                 f"{where} does not let us select database {number}: it has fewer (16 unless configured) or"
@@ -197,11 +193,10 @@ def _options(secret: str, reference: object) -> tuple[Options, str]:
         "password": unquote(parts.password or "") or None,
         "socket_timeout": SOCKET_SECONDS,
         "socket_connect_timeout": SOCKET_SECONDS,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
+        "protocol": 2,  # 3 says HELLO, and a server that does not know it quotes the password in its error
     }
     if parts.scheme == "rediss":
-        options |= {"connection_class": SSLConnection, "ssl_ca_data": values.get("ssl_ca")}
+        options |= {"connection_class": SSLConnection, "ssl_ca_data": guard.authority(values, reference)}
     return options, f"Redis at {host}:{port}"
 
 
@@ -214,7 +209,7 @@ def _errors(where: str) -> Iterator[None]:
         raise Blocked(f"{where} refuses the secret's user name or password") from None
     except exceptions.NoPermissionError:
         raise Blocked(
-            f"{where} does not allow this to the secret's account; it needs PING, SELECT, INFO, SCAN and"
+            f"{where} does not allow this to the secret's account; it needs SELECT, INFO, SCAN and"
             " UNLINK, with numbered databases also DBSIZE and FLUSHDB"
         ) from None
     except exceptions.ReadOnlyError:

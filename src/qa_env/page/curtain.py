@@ -1,26 +1,18 @@
 """The page behind a curtain: one plain HTML page, or JSON for whatever is not a page view.
 
-Branch names and messages are hostile input: everything is escaped, and the policy allows no script at all.
+It says what is missing, and refreshes itself until the application answers in its place.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from html import escape
 
 from qa_env.model import Environment, Phase, State
+from qa_env.page.html import HEADERS, REFRESH, Page, page
 
-REFRESH = 5  # seconds
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Retry-After": str(REFRESH),
-    "X-Content-Type-Options": "nosniff",
-    "X-Robots-Tag": "noindex, nofollow",
-}
 WORDS = {
     Phase.QUEUED: "This environment is about to be built.",
     Phase.BUILDING: "This environment is being built.",
@@ -33,23 +25,18 @@ WORDS = {
 GONE = "There is no environment on this port (any more). Push the branch to build it again."
 
 
-@dataclass(frozen=True)
-class Page:
-    """An HTTP answer."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: str
-
-
 def render(env: Environment | None, method: str, headers: Mapping[str, str]) -> Page:
     """503 while the environment is on its way, 404 where there is none. Header names in lower case."""
     status = 503 if env else 404
-    if not _is_page_view(method, headers):
-        text = WORDS[env.phase] if env else GONE
-        body = json.dumps({"state": env.phase if env else "gone", "message": text})
-        return Page(status, {**HEADERS, "Content-Type": "application/json"}, body)
-    return Page(status, {**HEADERS, "Content-Type": "text/html; charset=utf-8"}, _html(env))
+    if _is_page_view(method, headers):
+        title = f"{env.branch}: {env.phase}" if env else "no environment here"
+        made = page(status, title, _main(env), refresh=env is not None)
+    else:
+        body = json.dumps(
+            {"state": env.phase if env else "gone", "message": WORDS[env.phase] if env else GONE}
+        )
+        made = Page(status, {**HEADERS, "Content-Type": "application/json"}, body)
+    return replace(made, headers={**made.headers, "Retry-After": str(REFRESH)})
 
 
 def _is_page_view(method: str, headers: Mapping[str, str]) -> bool:
@@ -57,33 +44,6 @@ def _is_page_view(method: str, headers: Mapping[str, str]) -> bool:
     wanted = headers.get("sec-fetch-dest")
     navigates = wanted in ("document", "iframe") if wanted else "text/html" in headers.get("accept", "")
     return method in ("GET", "HEAD") and navigates
-
-
-def _html(env: Environment | None) -> str:
-    title = f"{env.branch}: {env.phase}" if env else "no environment here"
-    refresh = f'<meta http-equiv="refresh" content="{REFRESH}">' if env else ""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-{refresh}
-<title>{escape(title)}</title>
-<style>
-:root {{ color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }}
-body {{ max-width: 40rem; margin: 4rem auto; padding: 0 1rem; }}
-dt {{ font-weight: 600; }}
-dd {{ margin: 0 0 .75rem; overflow-wrap: anywhere; }}
-</style>
-</head>
-<body>
-<main>
-{_main(env)}
-</main>
-</body>
-</html>
-"""
 
 
 def _main(env: Environment | None) -> str:

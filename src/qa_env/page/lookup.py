@@ -17,16 +17,15 @@ class Places:
     load_balancers: tuple[str, ...]
 
     def load_balancer(self, target_group: str) -> str | None:
-        """The load balancer whose page target group this is."""
+        """The load balancer whose curtains lead to this target group; None for the list's own."""
         name = target_group.split(":targetgroup/")[-1].split("/")[0]
         named = {naming.curtain_target_group(self.installation, arn): arn for arn in self.load_balancers}
         return named.get(name)
 
 
-def environment(store: Store, places: Places, target_group: str, port: str) -> Environment | None:
+def environment(store: Store, load_balancer: str, port: str) -> Environment | None:
     """The environment on the port, None if nobody holds it."""
-    load_balancer = places.load_balancer(target_group)
-    if load_balancer is None or not port.isdecimal():
+    if not port.isdecimal():
         return None
     holder = store.holder(Claim(port_scope(load_balancer), str(int(port))))
     return store.get(holder) if holder else None

@@ -27,7 +27,7 @@ class Checks:
         """Returns once every required check of the commit is green."""
         if env.remembered(self.kind).get("green") == env.commit:
             return {"green": env.commit}
-        found = self.branches.checks(env.repository, env.commit)
+        found = self.branches.checks(env.repository, env.commit, self.required)
         red = {n: found[n] for n in self.required if found.get(n, "") not in (*GREEN, *UNFINISHED)}
         if red:
             raise Failed(f"not built: {', '.join(f'{name} is {state}' for name, state in red.items())}")

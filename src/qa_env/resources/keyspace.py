@@ -13,7 +13,7 @@ from typing import Any
 from qa_env import datacall, naming
 from qa_env.blueprint import Redis
 from qa_env.errors import NotReady
-from qa_env.model import REDIS, Claim, Environment, Ledger, Outputs, Slug
+from qa_env.model import REDIS, REDIS_DATABASES, Claim, Environment, Ledger, Outputs, Slug
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Keyspace:
     def owners(self) -> Iterator[Slug]:
         """Slugs of every namespace or database that holds keys and is claimed or named like ours."""
         if self.redis.mode == "database":
-            claimed = self.ledger.taken(f"redis database {self.redis.secret}")
+            claimed = self.ledger.taken(REDIS_DATABASES)
             held = self._ask("list", databases=self.redis.databases)["names"]
             yield from (claimed[number] for number in held if number in claimed)
             return

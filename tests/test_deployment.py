@@ -1,0 +1,163 @@
+"""What the pipeline's Deploy action is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from qa_env.deployment import Outcome, Verdict, job_id, judge, read_job
+from qa_env.model import Built, Condition, Desired, Environment, State
+from tests.making import A, B, environment, event, said
+
+COMMIT = "e222c55103b27498bcf2076a9a063988e4fec6b4"
+READY, WAITING, BLOCKED, FAILED, GONE = State.READY, State.WAITING, State.BLOCKED, State.FAILED, State.GONE
+
+
+def env(conditions: dict[str, Condition] | None = None, **changes: Any) -> Environment:
+    """Live on both roles, unless something else is said."""
+    live = {
+        "service/app": said(READY, commit=A),
+        "service/worker": said(READY, commit=A),
+        "curtain/app": said(READY),
+        "listener/app": said(READY, url="http://qa.example.com:10001/"),
+    }
+    return environment(conditions=live | (conditions or {}), **changes)
+
+
+class TestJob:
+    def test_the_example_is_read(self) -> None:
+        """Slug, commit, image and execution as the pipeline passes them."""
+        job = read_job(event("codepipeline-job"))
+        image = f"123456789012.dkr.ecr.ap-northeast-1.amazonaws.com/shop:qa-foo-{COMMIT}"
+        assert (job.id, job.slug) == ("11111111-abcd-1111-abcd-111111abcdef", "qa-foo")
+        assert job.built == Built(COMMIT, image, "5e0c1c6b-7d3f-4a0e-9a64-2f3a5b7c9d11")
+        assert job.continuation == ""
+
+    def test_a_later_round_carries_its_token(self) -> None:
+        """So that the build is announced once."""
+        later = event("codepipeline-job")
+        later["CodePipeline.job"]["data"]["continuationToken"] = "again"
+        assert read_job(later).continuation == "again"
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "{", "[]", "7", '"x"', "null", "{}", '{"slug": "qa-foo", "commit": "a", "image": "i"}'],
+    )
+    def test_other_parameters_are_refused(self, text: str) -> None:
+        """With what would be right; the job's id can be read all the same."""
+        broken = event("codepipeline-job")
+        broken["CodePipeline.job"]["data"]["actionConfiguration"]["configuration"]["UserParameters"] = text
+        with pytest.raises(ValueError, match="must be JSON with slug, commit, image and execution"):
+            read_job(broken)
+        assert job_id(broken) == "11111111-abcd-1111-abcd-111111abcdef"
+
+    @pytest.mark.parametrize(
+        "remove",
+        [
+            lambda job: job.pop("data"),
+            lambda job: job["data"].pop("actionConfiguration"),
+            lambda job: job["data"]["actionConfiguration"].pop("configuration"),
+            lambda job: job["data"]["actionConfiguration"]["configuration"].pop("UserParameters"),
+        ],
+    )
+    def test_a_job_without_parameters_is_refused(self, remove: Callable[[Any], Any]) -> None:
+        """Whatever is missing on the way to them."""
+        broken = event("codepipeline-job")
+        remove(broken["CodePipeline.job"])
+        with pytest.raises((ValueError, KeyError)):
+            read_job(broken)
+
+    @pytest.mark.parametrize("slug", ["", "stg*", "QA-foo", "qa-foo\\n", "x' OR 1"])
+    def test_a_slug_that_is_none_is_refused(self, slug: str) -> None:
+        """The pipeline of somebody else deploys nothing of ours."""
+        broken = event("codepipeline-job")
+        configuration = broken["CodePipeline.job"]["data"]["actionConfiguration"]["configuration"]
+        configuration["UserParameters"] = configuration["UserParameters"].replace("qa-foo", slug, 1)
+        with pytest.raises(ValueError, match="is not the name of an environment"):
+            read_job(broken)
+
+
+class TestVerdict:
+    def test_live_on_every_role(self) -> None:
+        """The pipeline's page shows the URLs."""
+        assert judge(env(), A) == Verdict(Outcome.LIVE, "http://qa.example.com:10001/")
+
+    def test_live_without_a_web_role(self) -> None:
+        """Workers alone are an environment too."""
+        worker = environment(conditions={"service/worker": said(READY, commit=A)})
+        assert judge(worker, A) == Verdict(Outcome.LIVE, "live")
+
+    def test_no_environment_is_a_failure(self) -> None:
+        """A build that ends after its branch is gone revives nothing."""
+        assert judge(None, A) == Verdict(Outcome.FAILED, "the branch is gone: nothing is deployed")
+        assert judge(env(desired=Desired.ABSENT), A).outcome is Outcome.FAILED
+
+    def test_a_superseded_commit_is_a_failure_that_names_the_newer_one(self) -> None:
+        """Even if it is what still runs."""
+        assert judge(env(commit=B), A) == Verdict(Outcome.FAILED, f"superseded: commit {B} is wanted now")
+
+    def test_nothing_said_yet(self) -> None:
+        """No service has spoken: nothing is concluded from silence."""
+        assert judge(environment(), A).outcome is Outcome.CONTINUE
+
+    @pytest.mark.parametrize(
+        "conditions",
+        [
+            {"service/worker": said(WAITING, "starting", commit=A)},
+            {"service/worker": said(READY, commit=B)},
+            {"service/worker": said(READY)},
+            {"service/worker": said(READY, generation=6, commit=A)},
+            {"curtain/app": said(WAITING)},
+            {"curtain/app": said(READY, generation=6)},
+            {"curtain/admin": said(FAILED)},
+        ],
+        ids=[
+            "starting",
+            "old commit",
+            "no commit",
+            "old generation",
+            "curtain up",
+            "old curtain",
+            "curtain failed",
+        ],
+    )
+    def test_not_live_yet(self, conditions: dict[str, Condition]) -> None:
+        """One role that is not there yet, or a curtain that still hangs, is not live."""
+        assert judge(env(conditions), A).outcome is Outcome.CONTINUE
+
+    @pytest.mark.parametrize("state", [FAILED, BLOCKED])
+    def test_a_failed_role_fails_with_its_reason(self, state: State) -> None:
+        """The developer reads on the pipeline's page why it does not start."""
+        reason = "worker does not start: exit code 1"
+        assert judge(env({"service/worker": said(state, reason, commit=A)}), A) == Verdict(
+            Outcome.FAILED, reason
+        )
+
+    def test_a_role_that_is_blocked_without_a_commit_fails(self) -> None:
+        """It could not even be tried; that concerns this commit as well as any."""
+        assert (
+            judge(env({"service/worker": said(BLOCKED, "no such service")}), A).message == "no such service"
+        )
+
+    def test_a_failure_without_words_is_named(self) -> None:
+        """The pipeline refuses an empty message."""
+        assert judge(env({"service/worker": said(FAILED, commit=A)}), A).message == "service/worker failed"
+
+    @pytest.mark.parametrize(
+        "condition", [said(FAILED, "old", commit=B), said(FAILED, "old", generation=6, commit=A)]
+    )
+    def test_an_earlier_failure_does_not_fail_this_commit(self, condition: Condition) -> None:
+        """What another commit or an earlier wish ran into may well work now."""
+        assert judge(env({"service/worker": condition}), A).outcome is Outcome.CONTINUE
+
+    def test_a_role_that_was_retired_is_not_waited_for(self) -> None:
+        """It left the blueprint and is gone: the others are the environment."""
+        retired = {"service/admin": said(GONE), "curtain/admin": said(GONE)}
+        assert judge(env(retired), A).outcome is Outcome.LIVE
+        assert judge(environment(conditions=retired), A).outcome is Outcome.CONTINUE
+
+    def test_reports_are_not_waited_for(self) -> None:
+        """A GitHub that takes no status does not hold the pipeline."""
+        assert judge(env({"commit_status": said(FAILED)}), A).outcome is Outcome.LIVE

@@ -1,0 +1,131 @@
+"""Waking: by the tick, by an event, by a finished build."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from qa_env.errors import Stale
+from qa_env.model import Built, Condition, Desired, Slug, State
+from qa_env.watch import RECHECK_MINUTES, RETRY_MINUTES, Watch
+from tests.fakes import MemoryStore
+from tests.making import A, B, environment, said
+
+READY, WAITING, BLOCKED, FAILED, GONE = State.READY, State.WAITING, State.BLOCKED, State.FAILED, State.GONE
+HOUR = 60
+
+
+class Woken:
+    """A watch over a store, and what it put on the queue."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.queue: list[tuple[Slug, str]] = []
+        self.watch = Watch(self.store, lambda slug, why: self.queue.append((slug, why)))
+
+    def add(self, slug: str, *conditions: Condition, desired: Desired = Desired.PRESENT) -> None:
+        env = environment(slug, desired=desired)
+        self.store.desire(env, None)
+        self.store.save(env.with_conditions({f"kind/{n}": one for n, one in enumerate(conditions)}))
+
+    def swept(self, minutes: int) -> Counter[str]:
+        """How often each was woken in so many minutes."""
+        return Counter(slug for minute in range(minutes) for slug in self.watch.sweep(29_893_100 + minute))
+
+
+@pytest.fixture
+def woken() -> Woken:
+    return Woken()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "times"),
+    [
+        ((), HOUR),
+        ((said(WAITING), said(READY)), HOUR),
+        ((said(WAITING), said(FAILED)), HOUR),
+        ((said(FAILED), said(READY)), HOUR // RETRY_MINUTES),
+        ((said(BLOCKED),), HOUR // RETRY_MINUTES),
+        ((said(READY), said(READY)), HOUR // RECHECK_MINUTES),
+        ((said(READY, generation=6),), HOUR),
+        ((said(BLOCKED, generation=6), said(WAITING)), HOUR),
+    ],
+    ids=[
+        "new",
+        "waiting",
+        "waiting beside failed",
+        "failed",
+        "blocked",
+        "settled",
+        "pushed again",
+        "blocked before",
+    ],
+)
+def test_an_hour_of_ticks(woken: Woken, conditions: tuple[Condition, ...], times: int) -> None:
+    """What waits every minute, what only a person can help every ten, what is settled every hour."""
+    woken.add("qa-foo", *conditions)
+    assert woken.swept(HOUR) == {"qa-foo": times}
+    assert [slug for slug, _ in woken.queue] == ["qa-foo"] * times
+
+
+@pytest.mark.parametrize("conditions", [(), (said(GONE),), (said(WAITING), said(GONE)), (said(READY),)])
+def test_what_is_being_deleted_is_woken_every_minute(woken: Woken, conditions: tuple[Condition, ...]) -> None:
+    """Until it is gone."""
+    woken.add("qa-foo", *conditions, desired=Desired.ABSENT)
+    assert woken.swept(10) == {"qa-foo": 10}
+
+
+def test_the_settled_are_spread_over_the_hour(woken: Woken) -> None:
+    """A hundred environments are not looked at in one minute."""
+    for number in range(100):
+        woken.add(f"qa-{number}", said(READY))
+    each_minute = [len(woken.watch.sweep(minute)) for minute in range(HOUR)]
+    assert sum(each_minute) == 100
+    assert max(each_minute) < 10
+
+
+def test_nothing_to_do_wakes_nobody(woken: Woken) -> None:
+    """An installation without environments."""
+    assert woken.watch.sweep(1) == []
+    assert woken.queue == []
+
+
+def test_a_signal_wakes_what_there_is(woken: Woken) -> None:
+    """With the reason that the log shows."""
+    woken.add("qa-foo")
+    assert woken.watch.signal(Slug("qa-foo"), "ECS Task State Change")
+    assert woken.queue == [("qa-foo", "ECS Task State Change")]
+
+
+def test_a_signal_about_others_wakes_nobody(woken: Woken) -> None:
+    """STG's services make events as well."""
+    woken.add("qa-foo")
+    assert not woken.watch.signal(Slug("stg"), "ECS Task State Change")
+    assert woken.queue == []
+    assert woken.store.get(Slug("stg")) is None
+
+
+def test_announce_records_and_wakes(woken: Woken) -> None:
+    """What was built stands in the record and in the history before anybody is woken."""
+    woken.add("qa-foo")
+    built = Built(A, "image", "1")
+    woken.watch.announce(Slug("qa-foo"), built)
+    env = woken.store.get(Slug("qa-foo"))
+    assert env
+    assert env.built == built
+    assert [(e.by, e.text) for e in woken.store.history(env.slug)] == [("pipeline", f"built commit {A}")]
+    assert woken.queue == [("qa-foo", "built")]
+
+
+@pytest.mark.parametrize("case", ["superseded", "deleted", "forgotten"])
+def test_announcing_what_is_not_wanted_changes_nothing(woken: Woken, case: str) -> None:
+    """Late builds revive nothing and wake nobody."""
+    if case != "forgotten":
+        woken.add("qa-foo", desired=Desired.ABSENT if case == "deleted" else Desired.PRESENT)
+    before = woken.store.get(Slug("qa-foo"))
+    with pytest.raises(Stale):
+        woken.watch.announce(Slug("qa-foo"), Built(B if case == "superseded" else A, "image", "1"))
+    assert woken.store.get(Slug("qa-foo")) == before
+    assert woken.store.history(Slug("qa-foo")) == []
+    assert woken.queue == []
