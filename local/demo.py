@@ -97,12 +97,10 @@ class Story:
             self.tell(line, mark="+")
         self._seen = now
         status = self.status()
-        said = (
-            f"{status.get('state')}: {status.get('description')} {status.get('target_url')}" if status else ""
-        )
+        said = " ".join(str(status.get(key) or "") for key in ("state", "description", "target_url")).strip()
         if said != self._reported:
             self._reported = said
-            self.tell(f"GitHub shows {said}", mark="»")
+            self.tell(f"GitHub shows: {said}", mark="»")
 
     def left(self) -> set[str]:
         """What there is now and was not before."""

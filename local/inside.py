@@ -21,12 +21,10 @@ from ministack import app
 from ministack.services import alb, eventbridge
 
 from local import ecs
+from local.ministack import AWS_EVENTS_HEADER
 
 Response = tuple[int, dict[str, str], bytes]
 Handler = Callable[[str, str, Mapping[str, str], bytes, Mapping[str, Any]], Awaitable[Response]]
-
-AWS_EVENTS_HEADER = "x-local-aws-events"
-"""Set to the stack's token, PutEvents accepts `aws.` sources, as AWS does from its own services."""
 
 LIMITS = {
     "target-groups": 3000,

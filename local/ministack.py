@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from local import process
 REGION = "ap-northeast-1"
 ACCOUNT = "111122223333"
 ROOT = Path(__file__).parent.parent
+AWS_EVENTS_HEADER = "x-local-aws-events"
+"""With the stack's token, PutEvents accepts `aws.` sources, as AWS does from its own services."""
 
 
 class DeployError(Exception):
@@ -35,30 +39,43 @@ class MiniStack:
     process: subprocess.Popen[bytes]
     log: Path
     token: str
+    _clients: dict[tuple[str, str, bool], Any] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def client(self, service: str, endpoint: str | None = None) -> Any:
         """A boto3 client of this stack, never of a real account."""
-        return boto3.client(
-            service,
-            endpoint_url=endpoint or self.url,
-            region_name=REGION,
-            aws_access_key_id=ACCOUNT,
-            aws_secret_access_key="local",
-            config=Config(retries={"mode": "standard"}, read_timeout=120),
-        )
+        return self._client(service, endpoint or self.url)
 
     def emit(self, event: Mapping[str, Any]) -> None:
         """Send an event as AWS itself would (source `aws.…`); the deployed rules deliver it."""
-        client = self.client("events")
-        client.meta.events.register(
-            "before-call.events.PutEvents",
-            lambda params, **_: params["headers"].update({"x-local-aws-events": self.token}),
-        )
-        client.put_events(Entries=[event])
+        self._client("events", self.url, {AWS_EVENTS_HEADER: self.token}).put_events(Entries=[event])
+
+    def _client(self, service: str, endpoint: str, headers: Mapping[str, str] | None = None) -> Any:
+        """Made once: clients may be shared by threads, but not be made by two at a time."""
+        key = (service, endpoint, bool(headers))
+        with self._lock:
+            if key not in self._clients:
+                make: Any = boto3.client  # its type knows only literal names of services
+                made = make(
+                    service,
+                    endpoint_url=endpoint,
+                    region_name=REGION,
+                    aws_access_key_id=ACCOUNT,
+                    aws_secret_access_key="local",
+                    config=Config(retries={"mode": "standard"}, read_timeout=120),
+                )
+                for name, value in (headers or {}).items():
+                    made.meta.events.register("before-call", partial(_add_header, name, value))
+                self._clients[key] = made
+            return self._clients[key]
 
     def stop(self) -> None:
         """Stop it with everything it runs."""
         process.stop(self.process)
+
+
+def _add_header(name: str, value: str, params: dict[str, Any], **_: Any) -> None:
+    params["headers"][name] = value
 
 
 def start(directory: Path, logs: Path, token: str, environment: Mapping[str, str]) -> MiniStack:

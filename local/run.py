@@ -55,13 +55,10 @@ def options(parser: argparse.ArgumentParser, arguments: list[str] | None = None)
     parser.add_argument(
         "--build-seconds", type=float, default=0, metavar="N", help="how long a build takes at least"
     )
-    parser.add_argument(
-        "--iam", action="store_true", help="functions may do only what template.yaml lets them do"
-    )
     given = parser.parse_args(arguments)
     if not given.name.replace("-", "").isalnum():
         parser.error("--name takes letters, digits and hyphens")
-    return Options(given.name, given.github, given.redis, given.build_seconds, given.iam)
+    return Options(given.name, given.github, given.redis, given.build_seconds)
 
 
 def ended_by_signal() -> threading.Event:

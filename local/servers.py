@@ -176,8 +176,14 @@ class Redis:
 
     def connect(self, database: int = 0) -> redis.Redis:
         """A client of one numbered database, for tests and seeds."""
-        once = Retry(NoBackoff(), 0)
-        return redis.Redis(host=self.host, port=self.port, password=self.password, db=database, retry=once)
+        return redis.Redis(
+            host=self.host,
+            port=self.port,
+            password=self.password,
+            db=database,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+        )
 
     def __enter__(self) -> Self:
         return self.start()

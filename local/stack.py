@@ -44,7 +44,6 @@ class Options:
     github: bool = True
     redis: str = "namespace"
     build_seconds: float = 0
-    iam: bool = False
     sample: Path = SAMPLE
 
 
@@ -130,7 +129,6 @@ class Stack:
             "AWS_ENDPOINT_URL_CODEPIPELINE": engine.url,
             "POWERTOOLS_TRACE_DISABLED": "true",
             "POWERTOOLS_METRICS_DISABLED": "true",
-            "AUTH": "true" if options.iam else "false",
         }
         self._cloud = ministack.start(run, self.directory / "logs", secrets.token_hex(16), environment)
         self._ends.callback(self._cloud.stop)

@@ -138,4 +138,4 @@ class FakeDatastores:
                 self.keys.pop(place, None)
                 return {"gone": "yes", "removed": "0"}
             case _:
-                return {"names": sorted(self.keys)}
+                return {"names": sorted(self.keys), "cursor": "0"}

@@ -33,13 +33,14 @@ class TestJob:
         image = f"123456789012.dkr.ecr.ap-northeast-1.amazonaws.com/shop:qa-foo-{COMMIT}"
         assert (job.id, job.slug) == ("11111111-abcd-1111-abcd-111111abcdef", "qa-foo")
         assert job.built == Built(COMMIT, image, "5e0c1c6b-7d3f-4a0e-9a64-2f3a5b7c9d11")
-        assert job.continuation == ""
+        assert job.errors == 0
 
-    def test_a_later_round_carries_its_token(self) -> None:
-        """So that the build is announced once."""
+    @pytest.mark.parametrize(("token", "errors"), [("errors=0", 0), ("errors=3", 3), ("of others", 0)])
+    def test_a_later_round_knows_how_many_before_it_broke(self, token: str, errors: int) -> None:
+        """Its continuation token carries the number."""
         later = event("codepipeline-job")
-        later["CodePipeline.job"]["data"]["continuationToken"] = "again"
-        assert read_job(later).continuation == "again"
+        later["CodePipeline.job"]["data"]["continuationToken"] = token
+        assert read_job(later).errors == errors
 
     @pytest.mark.parametrize(
         "text",
@@ -66,7 +67,7 @@ class TestJob:
         """Whatever is missing on the way to them."""
         broken = event("codepipeline-job")
         remove(broken["CodePipeline.job"])
-        with pytest.raises((ValueError, KeyError)):
+        with pytest.raises(ValueError, match="UserParameters"):
             read_job(broken)
 
     @pytest.mark.parametrize("slug", ["", "stg*", "QA-foo", "qa-foo\\n", "x' OR 1"])

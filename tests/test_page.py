@@ -10,8 +10,9 @@ import pytest
 
 from qa_env import naming
 from qa_env.model import Claim, Desired, Environment, Phase, State, port_scope
-from qa_env.page import lookup
-from qa_env.page.curtain import GONE, WORDS, Page, render
+from qa_env.page import listing, lookup
+from qa_env.page.curtain import GONE, WORDS, render
+from qa_env.page.html import Page
 from tests.fakes import MemoryStore
 from tests.making import environment, said
 
@@ -205,49 +206,85 @@ def test_what_is_unknown_is_said_so() -> None:
     assert "unknown" in text
 
 
+class TestList:
+    def test_every_environment_is_a_row(self) -> None:
+        """By name, with its state, commit and links."""
+        there = {"listener/app": said(State.READY, url="http://qa.example.com:10001/")}
+        shown = listing.render(
+            [environment("qa-foo", conditions=there), environment("qa-bar", branch="qa/bar")]
+        )
+        read = Reader(shown)
+        assert shown.status == 200
+        assert read.text.index("qa/bar") < read.text.index("qa/foo")
+        assert {"ready", "queued", "hanako", "a" * 10} <= set(read.texts)
+        assert [value for name, value in read.attributes if name == "href"] == [
+            "http://qa.example.com:10001/"
+        ]
+
+    def test_an_empty_list_says_what_to_do(self) -> None:
+        """And shows no table."""
+        read = Reader(listing.render([]))
+        assert "Push a branch to build one." in read.text
+        assert "table" not in read.elements
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_what_is_from_outside_is_only_text(self, text: str) -> None:
+        """Branches, people and hosts."""
+        there = {"listener/app": said(State.READY, url=f"http://{text}/")}
+        usual = Reader(listing.render([environment(conditions=there)]))
+        shown = Reader(listing.render([environment(branch=text, by=text, conditions=there)]))
+        assert shown.elements == usual.elements
+        assert shown.texts.count(text) == 2
+        assert ("href", f"http://{text}/") in shown.attributes
+
+    def test_nothing_is_kept_or_run(self) -> None:
+        """The same headers as the curtain's page."""
+        headers = listing.render([]).headers
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
 class TestLookup:
     places = lookup.Places("qa-env", (ARN, OTHER))
 
     @staticmethod
-    def group(arn: str) -> str:
-        name = naming.curtain_target_group("qa-env", arn)
+    def group(arn: str, installation: str = "qa-env") -> str:
+        """The page's target group of a load balancer."""
+        name = naming.curtain_target_group(installation, arn)
         return f"arn:aws:elasticloadbalancing:ap-northeast-1:123456789012:targetgroup/{name}/6d0ecf831eec9f09"
 
     @pytest.fixture
     def store(self) -> MemoryStore:
         made = MemoryStore()
-        for slug, arn, port in (("qa-foo", ARN, "10001"), ("qa-bar", OTHER, "10001")):
+        for slug, arn in (("qa-foo", ARN), ("qa-bar", OTHER)):
             env = environment(slug)
             made.desire(env, None)
-            made.claim(env, {"port/app": Claim(port_scope(arn), port)})
+            made.claim(env, {"port/app": Claim(port_scope(arn), "10001")})
         return made
 
     def find(self, store: MemoryStore, arn: str, port: str) -> str | None:
-        env = lookup.environment(store, self.places, self.group(arn), port)
+        env = lookup.environment(store, arn, port)
         return env.slug if env else None
+
+    def test_the_target_group_says_which_load_balancer(self) -> None:
+        """Each load balancer has a page of its own."""
+        assert self.places.load_balancer(self.group(ARN)) == ARN
+        assert self.places.load_balancer(self.group(OTHER)) == OTHER
+
+    def test_another_target_group_is_no_curtain(self) -> None:
+        """A load balancer that no blueprint names (any more), another installation's, or none at all."""
+        for group in (self.group(ARN + "0"), self.group(ARN, "qa-two"), "arn", "", ":targetgroup/"):
+            assert self.places.load_balancer(group) is None
 
     def test_the_claim_of_the_port_says_who(self, store: MemoryStore) -> None:
         """The same port of two load balancers is two environments."""
         assert self.find(store, ARN, "10001") == "qa-foo"
         assert self.find(store, OTHER, "10001") == "qa-bar"
 
-    @pytest.mark.parametrize(
-        "port", ["10002", "", "0", "-10001", "10001 ", "1e4", "x", "10001/../", "0x2711"]
-    )
+    @pytest.mark.parametrize("port", ["10002", "", "0", "-10001", "10001 ", "1e4", "x", "10001/..", "0x2711"])
     def test_an_unknown_port_is_nobodys(self, store: MemoryStore, port: str) -> None:
         """Whatever a visitor sends as one."""
         assert self.find(store, ARN, port) is None
-
-    def test_an_unknown_load_balancer_is_nobodys(self, store: MemoryStore) -> None:
-        """One that no blueprint names (any more), or no target group of ours at all."""
-        assert self.find(store, ARN.replace("app/qa", "app/other"), "10001") is None
-        for group in ("", "arn", self.group(ARN).replace("qa-env-page", "qa-env-other")):
-            assert lookup.environment(store, self.places, group, "10001") is None
-
-    def test_another_installations_page_is_not_ours(self, store: MemoryStore) -> None:
-        """Two installations may share a load balancer."""
-        places = lookup.Places("qa-two", (ARN, OTHER))
-        assert lookup.environment(store, places, self.group(ARN), "10001") is None
 
     def test_a_claim_without_a_record_is_nobodys(self) -> None:
         """Nothing is shown of what is not there."""

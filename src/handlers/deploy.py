@@ -16,6 +16,7 @@ from qa_env.watch import Watch
 
 logger = Logger()
 MESSAGE_MAX = 5000  # the service model's limit of failureDetails.message
+ERRORS_MAX = 5  # in a row, before the action fails: a throttled call must not cost a whole build
 
 
 def handler(
@@ -23,34 +24,42 @@ def handler(
 ) -> dict[str, Any]:
     """Puts the job's result and answers with it."""
     client = codepipeline or app.client("codepipeline")
-    id_ = job_id(event)
+    errors = 0
     try:
         job = read_job(event)
-        verdict = _decide(job, watch or app.watch())
-    except Exception as error:  # whatever it was, the action must not hang
-        logger.exception("the deploy action failed")
-        verdict = Verdict(Outcome.FAILED, f"qa-env could not say what became of it: {type(error).__name__}")
-    logger.info("deploy", job=id_, outcome=verdict.outcome, said=verdict.message)
-    _answer(client, id_, verdict)
+    except ValueError as error:
+        verdict = Verdict(Outcome.FAILED, str(error))
+    else:
+        try:
+            verdict = _decide(job, watch or app.watch())
+        except Exception as error:  # whatever it was, the action must not hang
+            logger.exception("the deploy action met an error")
+            errors = job.errors + 1
+            outcome = Outcome.CONTINUE if errors < ERRORS_MAX else Outcome.FAILED
+            verdict = Verdict(outcome, f"qa-env cannot say what became of it: {type(error).__name__}")
+    logger.info("deploy", job=job_id(event), outcome=verdict.outcome, said=verdict.message)
+    _answer(client, job_id(event), verdict, errors)
     return {"outcome": verdict.outcome, "message": verdict.message}
 
 
 def _decide(job: Job, watch: Watch) -> Verdict:
     logger.append_keys(environment=job.slug)
-    if not job.continuation:
+    env = watch.store.get(job.slug)
+    if env and env.built != job.built:
         try:
             watch.announce(job.slug, job.built)
         except Stale:
             logger.info("built a commit that is not wanted any more")
-    return judge(watch.store.get(job.slug), job.built.commit)
+        env = watch.store.get(job.slug)
+    return judge(env, job.built.commit)
 
 
-def _answer(client: Any, job: str, verdict: Verdict) -> None:
+def _answer(client: Any, job: str, verdict: Verdict, errors: int) -> None:
     match verdict.outcome:
         case Outcome.LIVE:
             client.put_job_success_result(jobId=job, executionDetails={"summary": verdict.message[:2048]})
         case Outcome.CONTINUE:
-            client.put_job_success_result(jobId=job, continuationToken="again")
+            client.put_job_success_result(jobId=job, continuationToken=f"errors={errors}")
         case Outcome.FAILED:
             details = {"type": "JobFailed", "message": verdict.message[:MESSAGE_MAX]}
             client.put_job_failure_result(jobId=job, failureDetails=details)

@@ -110,6 +110,11 @@ class Capacity(_Model):
             raise ValueError("give either launch_type or provider")
         return self
 
+    @property
+    def fargate(self) -> bool:
+        """Fargate or Fargate Spot: the task definition must say that it fits there."""
+        return "FARGATE" in (self.launch_type or self.provider or "")
+
 
 class Deployment(_Model):
     """How a new commit replaces the old one. `replace` stops first: no spare capacity, never two versions."""
@@ -195,8 +200,8 @@ class Redis(_Model):
             raise ValueError("namespace and database modes need secret, none must not have one")
         if (self.mode == "database") != (self.databases is not None):
             raise ValueError("database mode needs databases (e.g. 1-15), other modes must not have it")
-        if self.databases is not None and not self.numbers:
-            raise ValueError("databases must be first-last with first <= last")
+        if self.databases is not None and (not self.numbers or self.numbers.start == 0):
+            raise ValueError("databases must be first-last with 1 <= first <= last: everybody else uses 0")
         return self
 
     @property

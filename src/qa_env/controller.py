@@ -167,7 +167,7 @@ class Controller:
             return self._finish(env, seen)
         if env.desired is Desired.PRESENT:
             built, errors = self._build(seen, plan, blueprint)
-            return self._finish(env, self._report(built, plan, errors), errors)
+            return self._finish(env, self._report(seen, built, plan, errors), errors)
         after, errors = self._tear_down(seen, plan)
         if not errors and _gone_twice(env, after):
             return self._end(after)
@@ -214,9 +214,15 @@ class Controller:
             env = self._wave(env, wave, _delete, said, errors)
         return replace(env, conditions=said), errors
 
-    def _report(self, env: Environment, plan: Plan, errors: list[Exception]) -> Environment:
+    def _report(
+        self, before: Environment, env: Environment, plan: Plan, errors: list[Exception]
+    ) -> Environment:
+        """Reports see what they said last, so that they say it once."""
         said = dict(env.conditions)
-        return replace(self._wave(env, plan.reports, _ensure, said, errors), conditions=said)
+        names = {key(report.kind, report.name) for report in plan.reports}
+        last = {name: c for name, c in before.conditions.items() if name in names}
+        env = self._wave(replace(env, conditions=last | said), plan.reports, _ensure, said, errors)
+        return replace(env, conditions=said)
 
     def _tear_down(self, env: Environment, plan: Plan) -> tuple[Environment, list[Exception]]:
         said = {BRANCH: env.conditions[BRANCH]}

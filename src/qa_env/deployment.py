@@ -25,12 +25,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Job:
-    """A job of the Lambda invoke action; `continuation` is empty in its first round."""
+    """A job of the Lambda invoke action; `errors` is how many rounds in a row broke before this one."""
 
     id: str
     slug: Slug
     built: Built
-    continuation: str
+    errors: int
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def job_id(event: Mapping[str, Any]) -> str:
 
 def read_job(event: Mapping[str, Any]) -> Job:
     """The job as the blueprint's pipeline sends it; ValueError if it is some other job."""
-    data = event["CodePipeline.job"]["data"]
     try:
+        data = event["CodePipeline.job"]["data"]
         given = json.loads(data["actionConfiguration"]["configuration"]["UserParameters"])
         built = Built(commit=given["commit"], image=given["image"], execution=given["execution"])
         slug = given["slug"]
@@ -57,7 +57,8 @@ def read_job(event: Mapping[str, Any]) -> Job:
         raise ValueError("UserParameters must be JSON with slug, commit, image and execution") from error
     if not naming.is_slug(slug):
         raise ValueError(f"{slug!r} is not the name of an environment")
-    return Job(job_id(event), Slug(slug), built, data.get("continuationToken", ""))
+    errors = data.get("continuationToken", "").removeprefix("errors=")
+    return Job(job_id(event), Slug(slug), built, int(errors) if errors.isdecimal() else 0)
 
 
 def judge(env: Environment | None, commit: str) -> Verdict:

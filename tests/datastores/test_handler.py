@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from local.servers import MariaDB, Redis
 from qa_env.datastores import Datastores
 from qa_env.errors import Blocked, Failed, NotReady
 from tests.datastores.asking import SECRET
+
+SOURCES = Path(__file__).parents[2] / "src"
 
 
 class Context:
@@ -98,6 +101,8 @@ def test_a_store_is_imported_when_asked_for() -> None:
     """A cold start pays for neither client, nor for pydantic, YAML or boto3."""
     heavy = ["boto3", "pydantic", "pymysql", "redis", "yaml"]
     code = f"import sys, json, qa_env.datastores; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="src")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SOURCES
+    )
 
     assert json.loads(done.stdout) == []

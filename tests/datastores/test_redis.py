@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -403,15 +402,3 @@ def test_tls(tmp_path: Path) -> None:
             assert "does not vouch" in ask(json.dumps(secret), **request)["message"]
         answer = ask(json.dumps({"url": url, "ssl_ca": "not PEM"}), **request)
     assert answer == {"error": "blocked", "message": f"ssl_ca of secret {SECRET} must be certificates in PEM"}
-
-
-def test_connections_are_closed(redis_server: Redis, keys: redis.Redis) -> None:
-    """A function lives for hours and must not collect them."""
-    before = keys.info("clients")["connected_clients"]
-    gc.disable()
-    for number in range(10):
-        run(redis_server, "ensure", database=number)
-        run(redis_server, "delete", database=99)
-    gc.enable()
-
-    assert keys.info("clients")["connected_clients"] == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 import urllib.error
@@ -105,6 +106,20 @@ def wait(until: Callable[[], Any], what: str, otherwise: Callable[[], Any] = lam
             return result
         time.sleep(0.2)
     pytest.fail(f"not within {PATIENCE} s: {what} {otherwise()}")
+
+
+def processes(place: Path) -> list[str]:
+    """Processes that work under a directory: by their arguments or by where they are."""
+    inside = f"{place}{os.sep}"
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (directory / "cmdline").read_bytes().decode(errors="replace")
+            if inside in arguments or f"{(directory / 'cwd').readlink()}{os.sep}".startswith(inside):
+                found.append(arguments.replace("\0", " "))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
 
 
 def developer(options: Options, directory: Path) -> Iterator[Developer]:

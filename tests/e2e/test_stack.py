@@ -5,15 +5,15 @@ Asserts on what AWS, MySQL, Redis and HTTP say, never on what qa-env says of its
 
 from __future__ import annotations
 
-import subprocess
 import urllib.error
 import urllib.request
 from contextlib import closing
 
 import pytest
 
+from local import git
 from local.inventory import connect
-from tests.e2e.conftest import Developer, wait
+from tests.e2e.conftest import Developer, processes, wait
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -153,11 +153,30 @@ def test_other_branches_build_nothing(dev: Developer) -> None:
 
 
 def test_nothing_runs_after_a_deletion(dev: Developer) -> None:
-    """The application's processes have ended."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    """The application's processes end with its services."""
+    images = dev.stack.directory / "run" / "images"
+    commit = dev.commit()
+    dev.push("qa/ends")
+    dev.live("qa/ends", commit)
+    assert len(processes(images)) == 2  # web and worker
 
-    assert dev.left() == set()
-    assert "sample_app" not in listed
+    dev.delete("qa/ends")
+    dev.gone()
+
+    assert processes(images) == []
+
+
+def test_forced_push_goes_back(dev: Developer) -> None:
+    """What the branch points at counts, not what came last."""
+    first = dev.commit()
+    second = dev.commit(GREETING="newer")
+    dev.push("qa/back")
+    dev.live("qa/back", second)
+
+    git.git(dev.clone, "reset", "--quiet", "--hard", first)
+    dev.push("qa/back", "--force")
+
+    dev.live("qa/back", first)
 
 
 def _worked(dev: Developer, branch: str) -> dict[str, object]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from local.stack import LOCAL, Options
-from tests.e2e.conftest import Developer, developer, wait
+from tests.e2e.conftest import Developer, developer, processes, wait
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
@@ -43,18 +43,22 @@ def test_without_github_the_last_webhook_counts(plain: Developer) -> None:
 def test_killed_stack_leaves_no_process_and_the_next_one_cleans_up(tmp_path: Path) -> None:
     """After SIGKILL everything it started ends; the next start removes its files."""
     first = _run("killed", tmp_path)
-    assert _processes("killed")
+    assert processes(LOCAL / "killed")
 
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    wait(lambda: not _processes("killed"), "its processes have ended", lambda: _processes("killed"))
+    wait(
+        lambda: not processes(LOCAL / "killed"),
+        "its processes have ended",
+        lambda: processes(LOCAL / "killed"),
+    )
 
     second = _run("killed", tmp_path)
     second.send_signal(signal.SIGTERM)
 
     assert second.wait(30) == 0
     assert sorted(path.name for path in (LOCAL / "killed").iterdir()) == ["logs"]
-    assert _processes("killed") == []
+    assert processes(LOCAL / "killed") == []
 
 
 def _run(name: str, directory: Path) -> subprocess.Popen[bytes]:
@@ -71,20 +75,6 @@ def _run(name: str, directory: Path) -> subprocess.Popen[bytes]:
         lambda: (directory / "output").read_text(),
     )
     return process
-
-
-def _processes(name: str) -> list[str]:
-    """Processes that work in the stack's directory, by their arguments or by where they are."""
-    place = str(LOCAL / name) + os.sep
-    found = []
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            arguments = (directory / "cmdline").read_bytes().decode(errors="replace")
-            if place in arguments or f"{(directory / 'cwd').readlink()}/".startswith(place):
-                found.append(arguments.replace("\0", " "))
-        except OSError:
-            continue
-    return found
 
 
 def _url(dev: Developer) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from qa_env.errors import Blocked, NotReady
 from qa_env.github_api import GitHub
-from qa_env.model import Environment, Outputs, Phase, Slug
+from qa_env.model import REPORTS, Environment, Outputs, Phase, Slug
 
 DESCRIPTION_MAX = 140  # facts A34
 STATES = {Phase.READY: "success", Phase.FAILED: "failure", Phase.BLOCKED: "error"}
@@ -61,6 +61,10 @@ class CommitStatus:
 
 def _description(env: Environment) -> str:
     trouble = {Phase.FAILED: "failed", Phase.BLOCKED: "blocked"}.get(env.phase)
-    messages = [c.message for c in env.conditions.values() if trouble and c.state == trouble]
+    messages = [
+        c.message
+        for name, c in env.conditions.items()
+        if c.state == trouble and c.generation == env.generation and name not in REPORTS
+    ]
     text = ": ".join([WORDS.get(env.phase, "Deleting"), *messages[:1]])
     return text if len(text) <= DESCRIPTION_MAX else text[: DESCRIPTION_MAX - 1] + "…"

@@ -54,10 +54,21 @@ class Keyspace:
             yield from (claimed[number] for number in held if number in claimed)
             return
         claimed = self.ledger.taken("redis namespace")
-        for name in self._ask("list", database=self.redis.database)["names"]:
+        for name in self._namespaces():
             slug = claimed.get(name) or naming.slug_of(self.redis.namespace, name)
             if slug:
                 yield slug
+
+    def _namespaces(self) -> set[str]:
+        """Every namespace that holds keys; a large server takes several calls."""
+        found: set[str] = set()
+        cursor = "0"
+        while True:
+            answer = self._ask("list", database=self.redis.database, cursor=cursor)
+            found.update(answer["names"])
+            cursor = answer["cursor"]
+            if cursor == "0":
+                return found
 
     def _held(self, env: Environment) -> Claim | None:
         claim = env.claims.get(REDIS)

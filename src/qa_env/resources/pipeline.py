@@ -221,11 +221,11 @@ class Pipeline:
             )
         stages = [
             _stage(SOURCE, self._source(env)),
-            _stage("Build", self._build(settings.build_project, self._variables(env), "BuildVariables")),
+            _stage("Build", self._build(settings.build_project, self._variables(env))),
         ]
         if settings.migrate_project:
             variables = self._variables(env) | data_variables(self.blueprint, env)
-            stages.append(_stage("Migrate", self._build(settings.migrate_project, variables, "")))
+            stages.append(_stage("Migrate", self._build(settings.migrate_project, variables)))
         stages.append(_stage("Deploy", self._deploy(env)))
         return {
             "name": naming.pipeline(env.slug),
@@ -261,19 +261,18 @@ class Pipeline:
             "outputArtifacts": [{"name": SOURCE}],
         }
 
-    def _build(self, project: str, variables: dict[str, str], namespace: str) -> dict[str, Any]:
+    def _build(self, project: str, variables: dict[str, str]) -> dict[str, Any]:
         text = json.dumps([{"name": k, "value": v} for k, v in sorted(variables.items())], ensure_ascii=False)
         if len(text) > VALUE_MAX:
             raise Blocked(
                 f"the variables of {project} take {len(text)} of {VALUE_MAX} characters: shorten"
                 " pipeline.environment or the branch's name"
             )
-        action = {
+        return {
             "actionTypeId": _type("Build", "AWS", "CodeBuild"),
             "configuration": {"ProjectName": project, "EnvironmentVariables": text},
             "inputArtifacts": [{"name": SOURCE}],
         }
-        return action | ({"namespace": namespace} if namespace else {})
 
     def _deploy(self, env: Environment) -> dict[str, Any]:
         parameters = {

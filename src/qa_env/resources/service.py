@@ -132,14 +132,10 @@ class Service:
             "deploymentConfiguration": _deployment(role),
             "enableExecuteCommand": role.exec,
         }
-        for setting in (
-            "networkConfiguration",
-            "placementConstraints",
-            "placementStrategy",
-            "platformVersion",
-        ):
-            if stg.get(setting):
-                wanted[setting] = stg[setting]
+        settings: tuple[str, ...] = ("networkConfiguration",)
+        if role.capacity is None:  # placement and platform make sense only where STG's tasks run
+            settings += ("placementConstraints", "placementStrategy", "platformVersion")
+        wanted |= {setting: value for setting in settings if (value := stg.get(setting))}
         wanted |= _capacity(role, stg)
         if role.web:
             wanted["loadBalancers"] = self._load_balancers(env)

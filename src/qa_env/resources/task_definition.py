@@ -126,6 +126,8 @@ class TaskDefinition:
         wanted = {key: stg[key] for key in COPIED if stg.get(key)}
         wanted["family"] = naming.service(env.slug, self.name)
         wanted |= {key: str(size) for key, size in (("cpu", role.cpu), ("memory", role.memory)) if size}
+        if role.capacity and role.capacity.fargate:
+            wanted["requiresCompatibilities"] = ["FARGATE"]
         wanted["containerDefinitions"] = self._containers(env, built, stg["containerDefinitions"])
         return wanted
 
