@@ -54,6 +54,7 @@ class World:
                 f"arn:aws:codebuild:{ARN}:project/{name}" for name in (BUILD_PROJECT, MIGRATE_PROJECT)
             ),
             "ImageRepositoryArns": f"arn:aws:ecr:{ARN}:repository/{IMAGES}",
+            "SecondLookSeconds": "0",  # nothing is shown late here
             "DataSecretArns": ",".join([self.secrets["mysql"], self.secrets["redis"]]),
             "GitHubSecretArns": self.secrets.get("github", ""),
             # Given, not generated: MiniStack's Ref of a secret is its name, which no policy can allow.

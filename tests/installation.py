@@ -106,7 +106,7 @@ class Installation:
             read_secret=lambda reference: "{}",
         )
         self.controller = Controller(
-            self.store, {REPOSITORY: self.blueprint}, self.plan, self._wake, clock=self._tick
+            self.store, {REPOSITORY: self.blueprint}, self.plan, self._wake, clock=self._tick, apart=20
         )
 
     def plan(self, blueprint: Blueprint) -> Plan:
@@ -222,14 +222,14 @@ class Installation:
         if (project, source.commit) in self.failing:
             return BuildResult(ok=False, summary="exit status 1", log_url="https://logs.example.com/1")
         if project == "build":
-            self._push_image(variables["IMAGE"])
+            self._push_image(variables["IMAGE"], execution)
         return BuildResult(ok=True)
 
-    def _push_image(self, image: str) -> None:
+    def _push_image(self, image: str, execution: str) -> None:
         manifest = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-            "config": {"digest": f"sha256:{sha256(image.encode()).hexdigest()}"},
+            "config": {"digest": f"sha256:{sha256(execution.encode()).hexdigest()}"},
         }
         self.aws.client("ecr").put_image(
             repositoryName=self.world.repository,

@@ -183,7 +183,7 @@ class TestMessages:
             (
                 "redis",
                 {"mode": "database", "secret": "ssm:/x", "databases": "15-1"},
-                "redis: databases must be first-last with first <= last",
+                "redis: databases must be first-last with 1 <= first <= last",
             ),
             ("github", {"secret": "ssm:/x", "api_url": "file:///etc"}, "github.api_url: String should match"),
         ],
@@ -199,6 +199,25 @@ class TestMessages:
         values = changed(changed(MINIMAL, "pipeline.start", "checks"), "pipeline.required_checks", ["test"])
         (line,) = mistakes(values)
         assert "pipeline.start: checks needs github" in line
+
+    @pytest.mark.parametrize("numbers", ["15-1", "0-15", "0-0"])
+    def test_database_zero_is_everybodys(self, numbers: str) -> None:
+        """Numbers go upwards and begin with one."""
+        redis = {"mode": "database", "secret": "ssm:/x", "databases": numbers}
+        (line,) = mistakes(changed(MINIMAL, "redis", redis))
+        assert "databases must be first-last with 1 <= first <= last" in line
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("database", {"secret": "ssm:/x", "prefix": "shop"}),
+            ("redis", {"mode": "namespace", "secret": "ssm:/x", "prefix": "shop"}),
+        ],
+    )
+    def test_a_prefix_that_no_name_would_have_is_refused(self, key: str, value: dict[str, str]) -> None:
+        """Before a push is blocked by it; the name that a branch would get is shown."""
+        (line,) = mistakes(changed(MINIMAL, key, value))
+        assert f"{key}.prefix: the name for branch qa/x is qa" in line
 
     def test_all_mistakes_are_listed(self) -> None:
         """Three mistakes are three lines: nobody likes to correct one at a time."""

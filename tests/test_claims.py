@@ -324,7 +324,7 @@ def test_fifty_at_once_share_nothing(place: Place) -> None:
 
     def ensure(branch: str) -> Environment:
         for _ in range(10):
-            with suppress(Blocked):
+            with suppress(NotReady):
                 return place.claims(made).ensure(place.now(branch))[0]
         raise AssertionError(f"{branch} never got what it needs")
 

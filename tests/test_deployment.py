@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from qa_env.deployment import Outcome, Verdict, job_id, judge, read_job
-from qa_env.model import Built, Condition, Desired, Environment, State
+from qa_env.model import NOT_WANTED, Built, Condition, Desired, Environment, State
 from tests.making import A, B, environment, event, said
 
 COMMIT = "e222c55103b27498bcf2076a9a063988e4fec6b4"
 READY, WAITING, BLOCKED, FAILED, GONE = State.READY, State.WAITING, State.BLOCKED, State.FAILED, State.GONE
 
 
+BUILT = Built(A, f"shop:qa-foo-{A}", "execution-1")
+
+
+def service(state: State, message: str = "", **changes: Any) -> Condition:
+    """What a service says about the build that is judged, unless something else is given."""
+    return said(state, message, **{"commit": A, "execution": "execution-1"} | changes)
+
+
 def env(conditions: dict[str, Condition] | None = None, **changes: Any) -> Environment:
     """Live on both roles, unless something else is said."""
     live = {
-        "service/app": said(READY, commit=A),
-        "service/worker": said(READY, commit=A),
+        "service/app": service(READY),
+        "service/worker": service(READY),
         "curtain/app": said(READY),
         "listener/app": said(READY, url="http://qa.example.com:10001/"),
     }
@@ -35,8 +44,10 @@ class TestJob:
         assert job.built == Built(COMMIT, image, "5e0c1c6b-7d3f-4a0e-9a64-2f3a5b7c9d11")
         assert job.errors == 0
 
-    @pytest.mark.parametrize(("token", "errors"), [("errors=0", 0), ("errors=3", 3), ("of others", 0)])
-    def test_a_later_round_knows_how_many_before_it_broke(self, token: str, errors: int) -> None:
+    @pytest.mark.parametrize(
+        ("token", "errors"), [("errors=0", 0), ("errors=3", 3), ("of others", 0), (None, 0)]
+    )
+    def test_a_later_round_knows_how_many_before_it_broke(self, token: str | None, errors: int) -> None:
         """Its continuation token carries the number."""
         later = event("codepipeline-job")
         later["CodePipeline.job"]["data"]["continuationToken"] = token
@@ -70,12 +81,12 @@ class TestJob:
         with pytest.raises(ValueError, match="UserParameters"):
             read_job(broken)
 
-    @pytest.mark.parametrize("slug", ["", "stg*", "QA-foo", "qa-foo\\n", "x' OR 1"])
+    @pytest.mark.parametrize("slug", ['""', '"stg*"', '"QA-foo"', '"qa-foo\\n"', "7", "null", '["qa-foo"]'])
     def test_a_slug_that_is_none_is_refused(self, slug: str) -> None:
         """The pipeline of somebody else deploys nothing of ours."""
         broken = event("codepipeline-job")
         configuration = broken["CodePipeline.job"]["data"]["actionConfiguration"]["configuration"]
-        configuration["UserParameters"] = configuration["UserParameters"].replace("qa-foo", slug, 1)
+        configuration["UserParameters"] = configuration["UserParameters"].replace('"qa-foo"', slug)
         with pytest.raises(ValueError, match="is not the name of an environment"):
             read_job(broken)
 
@@ -83,42 +94,44 @@ class TestJob:
 class TestVerdict:
     def test_live_on_every_role(self) -> None:
         """The pipeline's page shows the URLs."""
-        assert judge(env(), A) == Verdict(Outcome.LIVE, "http://qa.example.com:10001/")
+        assert judge(env(), BUILT) == Verdict(Outcome.LIVE, "http://qa.example.com:10001/")
 
     def test_live_without_a_web_role(self) -> None:
         """Workers alone are an environment too."""
-        worker = environment(conditions={"service/worker": said(READY, commit=A)})
-        assert judge(worker, A) == Verdict(Outcome.LIVE, "live")
+        worker = environment(conditions={"service/worker": service(READY)})
+        assert judge(worker, BUILT) == Verdict(Outcome.LIVE, "live")
 
-    def test_no_environment_is_a_failure(self) -> None:
+    @pytest.mark.parametrize("gone", [None, env(desired=Desired.ABSENT)], ids=["forgotten", "deleted"])
+    def test_no_environment_is_a_failure(self, gone: Environment | None) -> None:
         """A build that ends after its branch is gone revives nothing."""
-        assert judge(None, A) == Verdict(Outcome.FAILED, "the branch is gone: nothing is deployed")
-        assert judge(env(desired=Desired.ABSENT), A).outcome is Outcome.FAILED
+        verdict = judge(gone, BUILT)
+        assert verdict == Verdict(Outcome.FAILED, f"{NOT_WANTED}: the branch is gone, nothing is deployed")
 
     def test_a_superseded_commit_is_a_failure_that_names_the_newer_one(self) -> None:
-        """Even if it is what still runs."""
-        assert judge(env(commit=B), A) == Verdict(Outcome.FAILED, f"superseded: commit {B} is wanted now")
+        """Even if it is what still runs; it begins so that nobody takes it for a deployment that failed."""
+        verdict = judge(env(commit=B), BUILT)
+        assert verdict == Verdict(Outcome.FAILED, f"{NOT_WANTED}: superseded by commit {B}")
 
     def test_nothing_said_yet(self) -> None:
         """No service has spoken: nothing is concluded from silence."""
-        assert judge(environment(), A).outcome is Outcome.CONTINUE
+        assert judge(environment(), BUILT).outcome is Outcome.CONTINUE
 
     @pytest.mark.parametrize(
         "conditions",
         [
-            {"service/worker": said(WAITING, "starting", commit=A)},
-            {"service/worker": said(READY, commit=B)},
-            {"service/worker": said(READY)},
-            {"service/worker": said(READY, generation=6, commit=A)},
+            {"service/worker": service(WAITING, "starting")},
+            {"service/worker": service(READY, execution="execution-0")},
+            {"service/worker": said(READY, commit=A)},
+            {"service/worker": service(READY, generation=6)},
             {"curtain/app": said(WAITING)},
             {"curtain/app": said(READY, generation=6)},
             {"curtain/admin": said(FAILED)},
         ],
         ids=[
             "starting",
-            "old commit",
-            "no commit",
-            "old generation",
+            "other build",
+            "no build",
+            "old wish",
             "curtain up",
             "old curtain",
             "curtain failed",
@@ -126,39 +139,46 @@ class TestVerdict:
     )
     def test_not_live_yet(self, conditions: dict[str, Condition]) -> None:
         """One role that is not there yet, or a curtain that still hangs, is not live."""
-        assert judge(env(conditions), A).outcome is Outcome.CONTINUE
+        assert judge(env(conditions), BUILT).outcome is Outcome.CONTINUE
 
     @pytest.mark.parametrize("state", [FAILED, BLOCKED])
     def test_a_failed_role_fails_with_its_reason(self, state: State) -> None:
         """The developer reads on the pipeline's page why it does not start."""
         reason = "worker does not start: exit code 1"
-        assert judge(env({"service/worker": said(state, reason, commit=A)}), A) == Verdict(
-            Outcome.FAILED, reason
-        )
+        verdict = judge(env({"service/worker": service(state, reason)}), BUILT)
+        assert verdict == Verdict(Outcome.FAILED, reason)
 
-    def test_a_role_that_is_blocked_without_a_commit_fails(self) -> None:
-        """It could not even be tried; that concerns this commit as well as any."""
-        assert (
-            judge(env({"service/worker": said(BLOCKED, "no such service")}), A).message == "no such service"
-        )
+    @pytest.mark.parametrize("kind", ["task_definition", "target_group", "listener"])
+    def test_what_a_service_needs_fails_with_its_reason(self, kind: str) -> None:
+        """The service would wait for it until the action times out."""
+        verdict = judge(env({f"{kind}/app": said(BLOCKED, "no such service")}), BUILT)
+        assert verdict == Verdict(Outcome.FAILED, "no such service")
 
     def test_a_failure_without_words_is_named(self) -> None:
         """The pipeline refuses an empty message."""
-        assert judge(env({"service/worker": said(FAILED, commit=A)}), A).message == "service/worker failed"
+        assert judge(env({"service/worker": service(FAILED)}), BUILT).message == "service/worker failed"
 
     @pytest.mark.parametrize(
-        "condition", [said(FAILED, "old", commit=B), said(FAILED, "old", generation=6, commit=A)]
+        "condition",
+        [
+            service(FAILED, "old", execution="execution-0"),
+            service(FAILED, "old", generation=6),
+            said(BLOCKED, "of no build"),
+            replace(service(FAILED, "ClientError; it is tried again"), unexpected=True),
+        ],
+        ids=["another build", "earlier wish", "no build", "unexpected"],
     )
-    def test_an_earlier_failure_does_not_fail_this_commit(self, condition: Condition) -> None:
-        """What another commit or an earlier wish ran into may well work now."""
-        assert judge(env({"service/worker": condition}), A).outcome is Outcome.CONTINUE
+    def test_a_failure_that_is_no_verdict_on_this_build(self, condition: Condition) -> None:
+        """What another build or an unlucky call ran into may well work in a moment."""
+        assert judge(env({"service/worker": condition}), BUILT).outcome is Outcome.CONTINUE
 
     def test_a_role_that_was_retired_is_not_waited_for(self) -> None:
         """It left the blueprint and is gone: the others are the environment."""
         retired = {"service/admin": said(GONE), "curtain/admin": said(GONE)}
-        assert judge(env(retired), A).outcome is Outcome.LIVE
-        assert judge(environment(conditions=retired), A).outcome is Outcome.CONTINUE
+        assert judge(env(retired), BUILT).outcome is Outcome.LIVE
+        assert judge(environment(conditions=retired), BUILT).outcome is Outcome.CONTINUE
 
-    def test_reports_are_not_waited_for(self) -> None:
-        """A GitHub that takes no status does not hold the pipeline."""
-        assert judge(env({"commit_status": said(FAILED)}), A).outcome is Outcome.LIVE
+    @pytest.mark.parametrize("kind", ["commit_status", "image", "checks", "pipeline"])
+    def test_others_are_not_waited_for(self, kind: str) -> None:
+        """A GitHub that takes no status does not hold the pipeline, nor does the pipeline itself."""
+        assert judge(env({kind: said(FAILED)}), BUILT).outcome is Outcome.LIVE

@@ -312,6 +312,14 @@ class TestToken:
         said = refusal(lambda: GitHub(server.url, lambda: json.loads(TOKEN)).get("/x"), Blocked)
         assert said.startswith("the GitHub secret is not JSON: it must hold token")
 
+    def test_what_a_reader_said_of_the_secret_is_not_repeated(self, server: Server) -> None:
+        """Not even as the cause that a log would show."""
+
+        def read() -> dict[str, str]:
+            raise ValueError(f"cannot read {TOKEN}")
+
+        refusal(lambda: GitHub(server.url, read).get("/x"), Blocked)
+
 
 class TestApp:
     def claims(self, jwt: str) -> dict[str, Any]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from qa_env.blueprint import Blueprint
-from qa_env.model import Phase, State
+from qa_env.model import Phase, Ref, State
 from tests.installation import A, B, Installation, installed
 
 
 def changed(qa: Installation, **keys: Any) -> Installation:
-    """The same account under a blueprint with other keys; `roles__app` reaches into a role."""
+    """An installation without environments in the same account, under another blueprint."""
+    return Installation(qa.aws, qa.world, altered(qa, **keys))
+
+
+def altered(qa: Installation, **keys: Any) -> Blueprint:
+    """The blueprint with other keys; `roles__app` reaches into a role."""
     values = qa.blueprint.model_dump(by_alias=True)
     for key, value in keys.items():
         part, _, name = key.partition("__")
@@ -20,7 +26,7 @@ def changed(qa: Installation, **keys: Any) -> Installation:
             values[part][name] = {**values[part][name], **value}
         else:
             values[part] = value
-    return Installation(qa.aws, qa.world, Blueprint.model_validate(values))
+    return Blueprint.model_validate(values)
 
 
 def test_https_listener_has_the_certificate() -> None:
@@ -150,8 +156,7 @@ def test_health_check_and_delay_follow_the_blueprint() -> None:
     with installed() as qa:
         slug = qa.push("qa/foo", A)
         qa.settle()
-        other = changed(qa, roles__app={"health_check": {"path": "/up"}, "deregistration_delay": 9})
-        qa.use(other.blueprint)
+        qa.use(altered(qa, roles__app={"health_check": {"path": "/up"}, "deregistration_delay": 9}))
         qa.run_pass(slug)
         elbv2 = qa.aws.client("elbv2")
         (group,) = elbv2.describe_target_groups(Names=["qa-foo-app"])["TargetGroups"]
@@ -220,3 +225,190 @@ def test_a_stg_deployment_restarts_nobody() -> None:
         qa.aws.calls.clear()
         qa.run_pass(slug)
         assert qa.aws.writes() == []
+
+
+@pytest.mark.parametrize(
+    "trouble", ["datastores", "throttle-services", "throttle-revisions", "foreign-revision"]
+)
+def test_trouble_elsewhere_hides_no_application_that_runs(trouble: str) -> None:
+    """The curtain goes up for what the service says, not because something else cannot be asked."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        match trouble:
+            case "datastores":
+                qa.datastores.error = {"error": "not_ready", "message": "db does not answer"}
+            case "throttle-services":
+                qa.aws.throttle("ecs:DescribeServices", 30)
+            case "throttle-revisions":
+                qa.aws.throttle("ecs:ListTaskDefinitions", 30)
+            case _:
+                container = {"name": "web", "image": "busybox", "memory": 128}
+                qa.aws.client("ecs").register_task_definition(
+                    family="qa-foo-app", containerDefinitions=[container]
+                )
+        qa.aws.calls.clear()
+        for _ in range(3):
+            with contextlib.suppress(Exception):
+                qa.run_pass(slug)
+        assert qa.aws.calls_to("CreateRule") == []
+
+
+def test_a_service_is_gone_when_its_containers_have_stopped() -> None:
+    """INACTIVE comes when tasks are merely STOPPING: a worker may still write keys then."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        qa.delete("qa/foo")
+        qa.run_pass(slug)
+        stopping = {"taskArns": ["arn:aws:ecs:ap-northeast-1:123456789012:task/qa/1"]}
+        qa.aws.serve("ecs:ListTasks", lambda operation, params: stopping)
+        qa.aws.serve("ecs:DescribeTasks", lambda operation, params: {"tasks": [{"lastStatus": "STOPPING"}]})
+        qa.aws.ecs.drain_all()
+        qa.run_pass(slug)
+        assert qa.datastores.keys
+        qa.aws.serve("ecs:DescribeTasks", lambda operation, params: {"tasks": [{"lastStatus": "STOPPED"}]})
+        qa.settle()
+        assert qa.left() == []
+
+
+@pytest.mark.parametrize(("key", "value"), [("database", None), ("redis", {"mode": "none"})])
+def test_data_that_the_blueprint_forgot_is_not_said_to_be_gone(key: str, value: Any) -> None:
+    """The claim remembers it: the teardown waits until the blueprint has it again."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        whole = qa.blueprint
+        qa.use(Blueprint.model_validate({**whole.model_dump(by_alias=True), key: value}))
+        qa.delete("qa/foo")
+        qa.settle()
+        assert qa.datastores.schemas if key == "database" else qa.datastores.keys
+        kind = {"database": "schema", "redis": "keyspace"}[key]
+        assert "put it back" in qa.env(slug).conditions[kind].message
+        qa.use(whole)
+        qa.run_pass(slug)
+        qa.settle()
+        assert qa.left() == []
+
+
+def test_a_changed_cluster_leaves_no_service_in_the_old_one() -> None:
+    """The service remembers where it is, and is deleted there."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        qa.aws.client("ecs").create_cluster(clusterName="other")
+        qa.use(Blueprint.model_validate({**qa.blueprint.model_dump(by_alias=True), "cluster": "other"}))
+        qa.delete("qa/foo")
+        qa.settle()
+        assert qa.store.get(slug) is None
+        listed = qa.aws.client("ecs").list_services(cluster=qa.world.cluster, maxResults=100)["serviceArns"]
+        assert not [arn for arn in listed if "qa-foo" in arn]
+
+
+def test_a_changed_redis_mode_still_frees_the_old_place() -> None:
+    """The claim says what kind of place it is."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        redis = {"mode": "database", "secret": "secretsmanager:redis", "databases": "1-3"}
+        qa.use(Blueprint.model_validate({**qa.blueprint.model_dump(by_alias=True), "redis": redis}))
+        qa.delete("qa/foo")
+        qa.settle()
+        assert qa.store.get(slug) is None, qa.messages(slug)
+        assert qa.datastores.keys == {}
+
+
+def test_a_role_that_loses_its_port_loses_its_listener() -> None:
+    """It goes on as a worker; the listener, the target group and the service's registration go."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        qa.use(altered(qa, roles__admin={"port": None}))
+        qa.run_pass(slug)
+        qa.settle()
+        env = qa.env(slug)
+        assert env.phase is Phase.READY, qa.messages(slug)
+        assert set(env.urls) == {"app"}
+        assert qa.service("qa-foo-admin").get("loadBalancers", []) == []
+        groups = qa.aws.client("elbv2").describe_target_groups()["TargetGroups"]
+        assert "qa-foo-admin" not in {group["TargetGroupName"] for group in groups}
+
+
+def test_what_ecr_refuses_to_delete_is_not_said_to_be_gone() -> None:
+    """ECR answers refusals instead of raising them."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        refusal = {"failureCode": "KmsError", "failureReason": "the key is disabled"}
+        qa.aws.serve("ecr:BatchDeleteImage", lambda operation, params: {"failures": [refusal]})
+        qa.delete("qa/foo")
+        qa.settle()
+        assert "the key is disabled" in qa.env(slug).conditions["image"].message
+
+
+def test_releasing_the_same_commit_again_starts_it_again() -> None:
+    """A start that failed can be repeated: another execution is another build."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.deliver()
+        qa.engine.run_until_idle()
+        qa.deliver()
+        qa.aws.ecs.stop_task("qa-foo-app", "CannotPullContainerError: i/o timeout")
+        qa.aws.ecs.fail("qa-foo-app", "tasks failed to start")
+        qa.run_pass(slug)
+        qa.now += 10
+        qa.engine.run_until_idle()
+        assert qa.env(slug).phase is Phase.FAILED
+        first = qa.task_definition("qa-foo-app")
+        qa.codepipeline.start_pipeline_execution(name="qa-foo")
+        qa.settle()
+        assert qa.task_definition("qa-foo-app") != first
+        assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+
+
+def test_a_blocked_task_definition_ends_the_deploy_action() -> None:
+    """The pipeline says what a person must do instead of hanging for a day."""
+    with installed() as qa:
+        qa.push("qa/foo", A)
+        qa.settle()
+        ecs = qa.aws.client("ecs")
+        container = {"name": "web", "image": "busybox", "memory": 128}
+        ecs.register_task_definition(family="qa-foo-app", containerDefinitions=[container])
+        qa.push("qa/foo", B)
+        qa.settle()
+        state = qa.codepipeline.get_pipeline_state(name="qa-foo")["stageStates"][-1]
+        said = state["actionStates"][0]["latestExecution"]["errorDetails"]["message"]
+        assert "is not ours" in said
+
+
+def test_a_build_that_was_refused_in_a_bad_moment_is_built_again() -> None:
+    """A late delete made Deploy refuse the commit; the branch is there, so it is built after all."""
+    with installed(asks_github=True) as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        qa.push("qa/foo", B)
+        qa.deliver()
+        qa.say("qa/foo", Ref.ABSENT, "")
+        qa.queue.clear()
+        qa.engine.run_until_idle()
+        qa.now += 60
+        qa.run_pass(slug)
+        qa.settle()
+        env = qa.env(slug)
+        assert env.phase is Phase.READY, qa.messages(slug)
+        assert env.built is not None
+        assert env.built.commit == B
+
+
+def test_a_changed_capacity_is_forced_on_the_service() -> None:
+    """ECS refuses to switch between launch type and strategy without a forced deployment."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        qa.use(altered(qa, roles__worker={"capacity": {"provider": "FARGATE_SPOT"}}))
+        qa.aws.calls.clear()
+        qa.run_pass(slug)
+        (update,) = [c for c in qa.aws.calls_to("UpdateService") if c.params["service"] == "qa-foo-worker"]
+        assert update.params["forceNewDeployment"] is True
+        qa.settle()
+        assert qa.env(slug).phase is Phase.READY, qa.messages(slug)

@@ -224,10 +224,11 @@ class TestClaim:
 
 class TestSave:
     def test_conditions_are_replaced(self, store: Store) -> None:
-        """All of them at once, with state, sentence, outputs, generation and age; nothing else is written."""
+        """All of them at once, with everything that they say; nothing else is written."""
         env = store.claim(stored(store), SCHEMA)
         store.save(replace(env, conditions={"schema": said(State.WAITING, "soon"), "x": said(State.READY)}))
-        conditions = {"schema": said(State.BLOCKED, "full «é»", arn="a:b"), "service/app": said(State.FAILED)}
+        broken = replace(said(State.FAILED), unexpected=True)
+        conditions = {"schema": said(State.BLOCKED, "full «é»", arn="a:b"), "service/app": broken}
         store.save(replace(env, conditions=conditions, commit=B, claims={}))
         assert store.get(env.slug) == replace(env, conditions=conditions)
 

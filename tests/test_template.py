@@ -21,10 +21,10 @@ VARIABLES = {
     "webhook": {"QUEUE_URL", "WEBHOOK_SECRET"},
     "reconcile": {
         *("INSTALLATION", "TABLE", "QUEUE_URL"),
-        *("DATASTORES_FUNCTION", "DEPLOY_FUNCTION", "PAGE_FUNCTION_ARN"),
+        *("DATASTORES_FUNCTION", "DEPLOY_FUNCTION", "PAGE_FUNCTION_ARN", "SECOND_LOOK_SECONDS"),
     },
-    "signals": {"INSTALLATION", "TABLE", "QUEUE_URL"},
-    "sweep": {"INSTALLATION", "TABLE", "QUEUE_URL"},
+    "signals": {"TABLE", "QUEUE_URL"},
+    "sweep": {"TABLE", "QUEUE_URL"},
     "deploy": {"TABLE", "QUEUE_URL"},
     "datastores": set(),
     "page": {"INSTALLATION", "TABLE"},
@@ -194,12 +194,14 @@ def test_reconcile_cannot_reach_data_and_others_cannot_reconcile() -> None:
         assert not {a for a in changing if not a.startswith(("dynamodb:", "logs:", "ec2:"))}, name
 
 
-def test_the_page_and_the_signals_only_read_the_table() -> None:
-    for name in ("page", "signals"):
-        assert {a for a in actions(name) if a.startswith("dynamodb:")} == {
-            "dynamodb:GetItem",
-            "dynamodb:Query",
-        }
+def test_page_signals_and_sweep_only_read_the_table() -> None:
+    reads = {
+        "page": {"dynamodb:GetItem", "dynamodb:Query"},
+        "signals": {"dynamodb:GetItem"},
+        "sweep": {"dynamodb:Query"},
+    }
+    for name, expected in reads.items():
+        assert {a for a in actions(name) if a.startswith("dynamodb:")} == expected
     assert not {action for action in actions("page") if action.startswith("sqs:")}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -39,24 +41,31 @@ def woken() -> Woken:
     return Woken()
 
 
+def long(state: State, **changes: Any) -> Condition:
+    """A condition that began hours before the first tick."""
+    return replace(said(state), since="2026-11-01T20:00:00+00:00", **changes)
+
+
 @pytest.mark.parametrize(
     ("conditions", "times"),
     [
         ((), HOUR),
-        ((said(WAITING), said(READY)), HOUR),
-        ((said(WAITING), said(FAILED)), HOUR),
-        ((said(FAILED), said(READY)), HOUR // RETRY_MINUTES),
-        ((said(BLOCKED),), HOUR // RETRY_MINUTES),
-        ((said(READY), said(READY)), HOUR // RECHECK_MINUTES),
-        ((said(READY, generation=6),), HOUR),
-        ((said(BLOCKED, generation=6), said(WAITING)), HOUR),
+        ((long(WAITING), long(READY)), HOUR),
+        ((long(FAILED), long(READY)), HOUR // RETRY_MINUTES),
+        ((long(FAILED), long(WAITING)), HOUR // RETRY_MINUTES),
+        ((long(BLOCKED),), HOUR // RETRY_MINUTES),
+        ((long(FAILED, unexpected=True),), HOUR),
+        ((long(READY), long(READY)), HOUR // RECHECK_MINUTES),
+        ((long(READY, generation=6),), HOUR),
+        ((long(BLOCKED, generation=6), long(WAITING)), HOUR),
     ],
     ids=[
         "new",
         "waiting",
-        "waiting beside failed",
         "failed",
+        "failed and waiting",
         "blocked",
+        "unexpected",
         "settled",
         "pushed again",
         "blocked before",
@@ -67,6 +76,14 @@ def test_an_hour_of_ticks(woken: Woken, conditions: tuple[Condition, ...], times
     woken.add("qa-foo", *conditions)
     assert woken.swept(HOUR) == {"qa-foo": times}
     assert [slug for slug, _ in woken.queue] == ["qa-foo"] * times
+
+
+@pytest.mark.parametrize("state", [FAILED, BLOCKED])
+def test_trouble_is_looked_at_every_minute_at_first(woken: Woken, state: State) -> None:
+    """A slip that is put right at once is over at once; after ten minutes every ten will do."""
+    woken.add("qa-foo", replace(said(state), since="2026-11-02T02:19:00+00:00"))
+    assert woken.swept(9) == {"qa-foo": 9}
+    assert woken.swept(2 * HOUR)["qa-foo"] < 30
 
 
 @pytest.mark.parametrize("conditions", [(), (said(GONE),), (said(WAITING), said(GONE)), (said(READY),)])

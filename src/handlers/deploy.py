@@ -51,7 +51,7 @@ def _decide(job: Job, watch: Watch) -> Verdict:
         except Stale:
             logger.info("built a commit that is not wanted any more")
         env = watch.store.get(job.slug)
-    return judge(env, job.built.commit)
+    return judge(env, job.built)
 
 
 def _answer(client: Any, job: str, verdict: Verdict, errors: int) -> None:

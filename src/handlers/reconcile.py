@@ -22,6 +22,7 @@ copy_config_to_registered_loggers(logger, include={"qa_env"})
 
 
 LONGEST_WAIT = 300  # seconds
+PASSES = 3  # tries of a pass that breaks, before the tick takes over
 
 
 def handler(
@@ -47,27 +48,51 @@ def _handle_or_postpone(
 ) -> None:
     """A failed message comes back after 2, 4, 8 … seconds, not after the queue's long visibility timeout.
 
-    A FIFO queue knows no delay per message (facts B4), and all of the group waits for this one.
+    A FIFO queue knows no delay per message (facts B4), and all of the group waits for this one. So a
+    change comes again until it is written down or in the dead-letter queue, but a pass only a few times:
+    the tick makes another one anyway, and the push that repairs the branch must not stand behind them.
     """
-    try:
-        _handle(controller, record)
-    except Exception:
-        attempts = int(record.attributes.approximate_receive_count)
-        postpone(record.receipt_handle, min(2**attempts, LONGEST_WAIT))
-        raise
-
-
-def _handle(controller: Controller, record: SQSRecord) -> None:
+    attempts = int(record.attributes.approximate_receive_count)
     message = json.loads(record.body)
     slug = Slug(message["slug"])
     logger.append_keys(environment=slug)
-    if "change" in message:
-        change = Change.from_dict(message["change"])
-        logger.info("a change", delivery=change.delivery, github_event=change.event)
-        try:
-            controller.request(change)
-        except Rejected as error:
-            logger.warning("a change that nothing covers: %s", error)
-            return
-    env = controller.reconcile(slug)
+    try:
+        wanted = _request(controller, message)
+    except Exception:
+        postpone(record.receipt_handle, min(2**attempts, LONGEST_WAIT))
+        raise
+    if wanted:
+        _reconcile(controller, postpone, record.receipt_handle, attempts, slug, message)
+
+
+def _request(controller: Controller, message: dict[str, Any]) -> bool:
+    """Write down the change, if the message has one; False if nothing covers it."""
+    if "change" not in message:
+        return True
+    change = Change.from_dict(message["change"])
+    logger.info("a change", delivery=change.delivery, github_event=change.event)
+    try:
+        controller.request(change)
+    except Rejected as error:
+        logger.warning("a change that nothing covers: %s", error)
+        return False
+    return True
+
+
+def _reconcile(
+    controller: Controller,
+    postpone: Callable[[str, int], None],
+    receipt: str,
+    attempts: int,
+    slug: Slug,
+    message: dict[str, Any],
+) -> None:
+    try:
+        env = controller.reconcile(slug)
+    except Exception:
+        if attempts < PASSES:
+            postpone(receipt, 2**attempts)
+            raise
+        logger.exception("a pass keeps failing")  # an alarm counts these words
+        return
     logger.info("a pass", phase=env.phase if env else "gone", why=message.get("why", "change"))

@@ -24,7 +24,7 @@ from qa_env.claims import Claims
 from qa_env.controller import Controller, Plan
 from qa_env.datacall import LambdaDatastores
 from qa_env.github_api import GitHub as GitHubApi
-from qa_env.model import Resource, Slug
+from qa_env.model import Environment, Resource, Slug, port_key
 from qa_env.reports.commit_status import CommitStatus
 from qa_env.resources.checks import Checks
 from qa_env.resources.curtain import Curtain
@@ -47,7 +47,7 @@ USUAL = Config(
     max_pool_connections=25,
 )
 # A repeated invocation would start a second purge beside the first, so this one is not retried.
-PATIENT = Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=3, read_timeout=130)
+PATIENT = Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=3, read_timeout=70)
 
 Waves = list[list[Resource]]
 
@@ -86,10 +86,22 @@ def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
             of(Service, roles),
         ],
         tear_down=[[pipeline, *of(Service, roles)], *_role_waves(of, roles, images), data],
-        retired=lambda gone: [of(Service, gone), *_role_waves(of, gone, [])],
+        retired=functools.partial(_retired, of, blueprint),
         reports=reports,
         branches=branches,
     )
+
+
+def _retired(of: Callable[..., list[Resource]], blueprint: Blueprint, env: Environment) -> Waves:
+    """What stands for roles that the blueprint has no more, and before roles that have no port any more."""
+    gone = env.roles - set(blueprint.roles)
+    ported = {role for role in env.roles if port_key(role) in env.claims}
+    bare = ported - set(blueprint.web_roles) - gone
+    return [
+        of(Service, gone),
+        [*of(TaskDefinition, gone), *of(Listener, gone | bare)],
+        [*of(Curtain, gone | bare), *of(TargetGroup, gone | bare)],
+    ]
 
 
 def _role_waves(of: Callable[..., list[Resource]], roles: set[str], beside: list[Resource]) -> Waves:
@@ -211,7 +223,13 @@ def controller() -> Controller:
         read_secret=secret_reader(),
     )
     plans = {name: plan(clients, store(), blueprint) for name, blueprint in all_blueprints().items()}
-    return Controller(store(), all_blueprints(), lambda blueprint: plans[blueprint.repository], wake)
+    return Controller(
+        store(),
+        all_blueprints(),
+        lambda blueprint: plans[blueprint.repository],
+        wake,
+        apart=float(os.environ["QA_ENV_SECOND_LOOK_SECONDS"]),
+    )
 
 
 @functools.cache

@@ -42,6 +42,9 @@ _QUOTA = frozenset(
         "LimitExceededException",
         "ConcurrentPipelineExecutionsLimitExceededException",
         "ServiceQuotaExceededException",
+        "TargetGroupAssociationLimit",
+        "TooManyTags",
+        "TooManyTagsException",
     }
 )
 _DENIED = frozenset(
@@ -69,19 +72,25 @@ _REFUSED = frozenset(
         "DuplicateTargetGroupName",
         "PriorityInUse",
         "PipelineNameInUseException",
+        "PlatformTaskDefinitionIncompatibilityException",
+        "PlatformUnknownException",
+        "UnsupportedFeatureException",
+        "IncompatibleProtocols",
+        "UnsupportedProtocol",
+        "InvalidTagsException",
     }
 )
-_PASSING = ("is still draining", "does not have an associated load balancer", "was not idempotent")
+_PASSING = (
+    "is still draining",
+    "does not have an associated load balancer",
+    "was not idempotent",
+    "too many concurrent attempts",
+)
 
 
 def code(error: ClientError) -> str:
     """The error's code; ELBv2 appends `Exception` to some of them, the model does not."""
     return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def is_not_found(error: ClientError) -> bool:
-    """Gone, or never was."""
-    return _listed(error, _NOT_FOUND) or "MISSING" in code(error)
 
 
 def is_condition_failed(error: ClientError) -> bool:
@@ -90,18 +99,21 @@ def is_condition_failed(error: ClientError) -> bool:
 
 
 @contextmanager
-def doing(what: str) -> Iterator[None]:
-    """Turn AWS's refusals into NotReady or Blocked, saying what was being done; let the rest escape."""
+def doing(what: str, **outputs: str) -> Iterator[None]:
+    """Turn AWS's refusals into NotReady or Blocked, saying what was being done; let the rest escape.
+
+    `outputs` go along with either, for whoever must know what the refusal was about.
+    """
     try:
         yield
     except ClientError as error:
         reason = f"{what}: {_message(error)}"
         if _listed(error, _IN_USE) or _passes(error):
-            raise NotReady(reason) from error
+            raise NotReady(reason, **outputs) from error
         if any(_listed(error, codes) for codes in (_QUOTA, _DENIED, _REFUSED, _NOT_FOUND)):
-            raise Blocked(reason) from error
+            raise Blocked(reason, **outputs) from error
         if code(error) in ("InvalidParameterException", "ClientException", "InvalidParameterValue"):
-            raise Blocked(reason) from error
+            raise Blocked(reason, **outputs) from error
         error.add_note(f"while {what}")
         raise
 

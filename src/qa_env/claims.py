@@ -13,7 +13,7 @@ from zlib import crc32
 
 from qa_env import aws
 from qa_env.blueprint import Blueprint, LoadBalancer, data_name
-from qa_env.errors import Blocked
+from qa_env.errors import Blocked, NotReady
 from qa_env.model import (
     REDIS,
     REDIS_DATABASES,
@@ -56,7 +56,7 @@ class Claims:
                     self._refuse_names(env, error.claims)
                     continue
             return env, {name: str(claim) for name, claim in env.claims.items()}
-        raise Blocked(
+        raise NotReady(
             f"claiming for {env.slug}: lost the race for a port {ATTEMPTS} times; trying again soon"
         )
 

@@ -19,8 +19,10 @@ from typing import Protocol
 from qa_env import naming
 from qa_env.blueprint import Blueprint
 from qa_env.branches import Branches
-from qa_env.errors import Blocked, Failed, NotReady, Rejected, Stale, Unfinished
+from qa_env.errors import Blocked, Failed, Rejected, Stale, Unfinished
 from qa_env.model import (
+    REDIS,
+    SCHEMA,
     Change,
     Condition,
     Desired,
@@ -39,7 +41,9 @@ logger = logging.getLogger(__name__)
 
 CLAIMS = "claims"
 BRANCH = "branch"
+DATA = {SCHEMA: "schema", REDIS: "keyspace"}  # claim → kind of what it is the mark of
 ATTEMPTS = 4
+BELIEF = 60  # seconds that GitHub's refs may lag behind its webhooks
 
 
 class Claiming(Protocol):
@@ -52,14 +56,14 @@ class Claiming(Protocol):
 class Plan:
     """One repository's resources: `build` and `tear_down` are waves, each role's things among them.
 
-    `retired(roles)` gives the resources of roles that the blueprint no longer has; `reports` tell people and
-    speak last, also of an environment that cannot be begun.
+    `retired(env)` gives the resources of what the environment has and the blueprint no longer does; `reports`
+    tell people and speak last, also of an environment that cannot be begun.
     """
 
     claims: Claiming
     build: Sequence[Sequence[Resource]]
     tear_down: Sequence[Sequence[Resource]]
-    retired: Callable[[set[str]], Sequence[Sequence[Resource]]]
+    retired: Callable[[Environment], Sequence[Sequence[Resource]]]
     reports: Sequence[Resource] = ()
     branches: Branches | None = None
 
@@ -73,6 +77,7 @@ class Controller:
     plan: Callable[[Blueprint], Plan]
     wake: Callable[[Slug, str], None]
     threads: int = 8
+    apart: float = 20  # seconds between the two looks that end a teardown
     clock: Callable[[], float] = field(default=time.time)
 
     # --- what Git wants ---------------------------------------------------------------------------------
@@ -109,7 +114,7 @@ class Controller:
             repository=blueprint.repository,
             branch=change.branch,
             desired=Desired.ABSENT if change.ref is Ref.ABSENT else Desired.PRESENT,
-            commit=change.commit or (seen.commit if seen else ""),
+            commit=change.commit or (seen.commit if seen and seen.desired is Desired.PRESENT else ""),
             before=change.before,
             pushed_at=change.pushed_at,
             generation=0,
@@ -122,8 +127,7 @@ class Controller:
 
         A teardown that has begun is finished first: the wish for a commit then waits as `next_commit`.
         """
-        if seen and _begun(seen) and wish.desired is Desired.PRESENT:
-            wish = replace(wish, desired=Desired.ABSENT, next_commit=wish.commit, commit=seen.commit)
+        wish = _after_teardown(seen, wish)
         if seen and _wants(seen) == _wants(wish):
             return self._remember_order(seen, wish)
         wish = replace(wish, generation=self._generation(seen), at=self._now())
@@ -161,58 +165,85 @@ class Controller:
         if blueprint is None:
             return self._finish(env, env.with_conditions({BRANCH: self._no_blueprint(env)}))
         plan = self.plan(blueprint)
-        env, branch = self._look(env, plan)
+        env, branch, error = self._look(env, plan)
         seen = env.with_conditions({BRANCH: branch})
         if branch.state is not State.READY:
-            return self._finish(env, seen)
+            return self._finish(env, seen, [error] if error else [])
         if env.desired is Desired.PRESENT:
             built, errors = self._build(seen, plan, blueprint)
             return self._finish(env, self._report(seen, built, plan, errors), errors)
         after, errors = self._tear_down(seen, plan)
-        if not errors and _gone_twice(env, after):
+        if not errors and self._gone_twice(env, after):
             return self._end(after)
         return self._finish(env, after, errors)
 
-    def _look(self, env: Environment, plan: Plan) -> tuple[Environment, Condition]:
+    def _look(self, env: Environment, plan: Plan) -> tuple[Environment, Condition, Exception | None]:
         """Ask GitHub where the branch is before acting; without credentials the last webhook counts."""
         if plan.branches is None:
-            if env.commit or env.desired is Desired.ABSENT:
-                return env, self._condition(env, BRANCH, State.READY, "as the last webhook said")
-            return env, self._condition(
-                env, BRANCH, State.WAITING, "waiting for the push that names the commit"
-            )
+            return env, self._last_word(env), None
         try:
             head = plan.branches.head(env.repository, env.branch)
-        except Blocked as error:
-            return env, self._condition(env, BRANCH, State.BLOCKED, str(error))
-        except NotReady as error:
-            return env, self._condition(env, BRANCH, State.WAITING, str(error))
+        except Unfinished as error:
+            return env, self._condition(env, BRANCH, _state(error), str(error)), None
+        except Exception as error:
+            return env, self._unexpected(env, BRANCH, error, {}), error
         desired = Desired.PRESENT if head else Desired.ABSENT
         wish = replace(env, desired=desired, commit=head or env.commit, next_commit="")
+        if doubt := self._doubt(env, _after_teardown(env, wish)):
+            return env, self._condition(env, BRANCH, State.WAITING, doubt), None
         env = self._desire(env, wish)
-        return env, self._condition(env, BRANCH, State.READY, "GitHub was asked")
+        return env, self._condition(env, BRANCH, State.READY, "GitHub was asked"), None
+
+    def _last_word(self, env: Environment) -> Condition:
+        if env.commit or env.desired is Desired.ABSENT:
+            return self._condition(env, BRANCH, State.READY, "as the last webhook said")
+        return self._condition(env, BRANCH, State.WAITING, "waiting for the push that names the commit")
+
+    def _doubt(self, env: Environment, wish: Environment) -> str:
+        """Why GitHub's answer is not believed yet, empty if it is.
+
+        Its refs lag behind its webhooks by seconds, so an answer that contradicts a young wish is asked for
+        again, and a branch that vanished without a webhook must be seen missing twice, well apart.
+        """
+        if _wants(wish) == _wants(env):
+            return ""
+        if self.clock() - env.generation / 1000 < BELIEF:
+            return "GitHub does not show what the webhook said yet; looking again"
+        missing = "GitHub shows no such branch; looking again"
+        if wish.desired is Desired.ABSENT and not wish.next_commit:
+            last = env.conditions.get(BRANCH)
+            seen = last is not None and (last.message, last.generation) == (missing, env.generation)
+            return "" if last and seen and last.age(self.clock()) >= BELIEF / 2 else missing
+        return ""
 
     def _build(
         self, env: Environment, plan: Plan, blueprint: Blueprint
     ) -> tuple[Environment, list[Exception]]:
         """Ensure everything, wave by wave; what nothing spoke of in this pass is no longer said."""
-        try:
-            env, held = plan.claims.ensure(env)
-        except Blocked as error:
-            blocked = self._condition(env, CLAIMS, State.BLOCKED, str(error))
-            return env.with_conditions({CLAIMS: blocked}), []
-        said = {
-            BRANCH: env.conditions[BRANCH],
-            CLAIMS: self._condition(env, CLAIMS, State.READY, "", held),
-        }
+        env, claims, error = self._claim(env, plan)
+        if claims.state is not State.READY:
+            return env.with_conditions({CLAIMS: claims}), [error] if error else []
+        said = {BRANCH: env.conditions[BRANCH], CLAIMS: claims}
         env = env.with_conditions(said)
         errors: list[Exception] = []
         for wave in plan.build:
             env = self._wave(env, wave, _ensure, said, errors)
         said |= {name: c for name, c in env.conditions.items() if env.is_gone(c)}
-        for wave in plan.retired(_unfinished_roles(env) - set(blueprint.roles)):
-            env = self._wave(env, wave, _delete, said, errors)
+        for wave in plan.retired(env):
+            left = [r for r in wave if key(r.kind, r.name) not in said]
+            env = self._wave(env, left, _delete, said, errors)
         return replace(env, conditions=said), errors
+
+    def _claim(self, env: Environment, plan: Plan) -> tuple[Environment, Condition, Exception | None]:
+        try:
+            env, held = plan.claims.ensure(env)
+        except Stale:
+            raise
+        except Unfinished as error:
+            return env, self._condition(env, CLAIMS, _state(error), str(error)), None
+        except Exception as error:
+            return env, self._unexpected(env, CLAIMS, error, {}), error
+        return env, self._condition(env, CLAIMS, State.READY, "", held), None
 
     def _report(
         self, before: Environment, env: Environment, plan: Plan, errors: list[Exception]
@@ -227,9 +258,12 @@ class Controller:
     def _tear_down(self, env: Environment, plan: Plan) -> tuple[Environment, list[Exception]]:
         said = {BRANCH: env.conditions[BRANCH]}
         errors: list[Exception] = []
-        planned = {resource.name for wave in plan.tear_down for resource in wave}
-        for wave in [*plan.retired(_roles(env) - planned), *plan.tear_down]:
+        for wave in [*plan.retired(env), *plan.tear_down]:
             env = self._wave(env, wave, _delete, said, errors)
+        for claim, kind in DATA.items():
+            if claim in env.claims and kind not in said:
+                lost = f"the blueprint no longer has the {kind}: put it back so that it can be removed"
+                said[kind] = self._condition(env, kind, State.BLOCKED, lost)
         return replace(env, conditions=said), errors
 
     def _wave(
@@ -260,13 +294,16 @@ class Controller:
             found = {**env.remembered(resource.kind, resource.name), **error.outputs}
             return self._condition(env, name, _state(error), str(error), found), None
         except Exception as error:  # the contract: anything else is kept as a condition, then raised
-            logger.exception("unexpected", extra={"environment": env.slug, "resource": name})
-            kept = env.remembered(resource.kind, resource.name)
-            said = f"{type(error).__name__} with the {name}; it is tried again"
-            return self._condition(env, name, State.FAILED, said, kept), error
+            return self._unexpected(env, name, error, env.remembered(resource.kind, resource.name)), error
         if outputs is None:
             return self._condition(env, name, State.GONE, "gone"), None
         return self._condition(env, name, State.READY, "", outputs), None
+
+    def _unexpected(self, env: Environment, name: str, error: Exception, known: Outputs) -> Condition:
+        """People see the type only: the text of an unknown error may hold anything."""
+        logger.error("unexpected", exc_info=error, extra={"environment": env.slug, "resource": name})
+        said = f"{type(error).__name__} with the {name}; it is tried again"
+        return replace(self._condition(env, name, State.FAILED, said, known), unexpected=True)
 
     def _finish(
         self, before: Environment, after: Environment, errors: Sequence[Exception] = ()
@@ -284,6 +321,20 @@ class Controller:
         if errors:
             raise errors[0] if len(errors) == 1 else ExceptionGroup(f"{after.slug}: unexpected", list(errors))
         return after
+
+    def _gone_twice(self, before: Environment, after: Environment) -> bool:
+        """Gone now, and already gone when an earlier pass of this wish looked, well apart from this one.
+
+        What was made a moment ago may not be shown yet: two looks within milliseconds would be one.
+        """
+        things = after.conditions.keys() - {BRANCH}
+        return all(
+            after.is_gone(after.conditions[name])
+            and name in before.conditions
+            and before.is_gone(before.conditions[name])
+            and before.conditions[name].age(self.clock()) >= self.apart
+            for name in things
+        )
 
     def _end(self, env: Environment) -> Environment | None:
         """Nothing is left: forget the environment, or begin anew if a push came during the teardown."""
@@ -334,7 +385,7 @@ class Controller:
         return max(seen.generation + 1 if seen else 0, int(self.clock() * 1000))
 
     def _now(self) -> str:
-        return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="seconds")
+        return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="milliseconds")
 
 
 def _ensure(resource: Resource, env: Environment) -> Outputs:
@@ -355,22 +406,18 @@ def _says(wish: Environment) -> str:
     return f"wants commit {wish.next_commit} after the teardown" if wish.next_commit else "wants it gone"
 
 
+def _after_teardown(seen: Environment | None, wish: Environment) -> Environment:
+    """The wish as it can be written: what comes while a teardown is under way waits for its end."""
+    if seen and _begun(seen) and wish.desired is Desired.PRESENT:
+        return replace(wish, desired=Desired.ABSENT, next_commit=wish.commit, commit=seen.commit)
+    return wish
+
+
 def _begun(env: Environment) -> bool:
     """Has a pass already torn something down? Before that, a push simply overtakes a delete."""
     torn = env.conditions.keys() - {BRANCH}
     return env.desired is Desired.ABSENT and (
         bool(env.next_commit) or any(env.conditions[name].generation == env.generation for name in torn)
-    )
-
-
-def _gone_twice(before: Environment, after: Environment) -> bool:
-    """Gone now, and already gone when an earlier pass of this wish looked."""
-    things = after.conditions.keys() - {BRANCH}
-    return all(
-        after.is_gone(after.conditions[name])
-        and name in before.conditions
-        and before.is_gone(before.conditions[name])
-        for name in things
     )
 
 
@@ -385,15 +432,3 @@ def _news(before: Condition | None, now: Condition) -> bool:
     if before is None or (before.state, before.generation) != (now.state, now.generation):
         return True
     return dict(before.outputs) != dict(now.outputs)
-
-
-def _roles(env: Environment) -> set[str]:
-    """The roles that something of this environment was ever made for."""
-    return {name.split("/")[1] for name in (*env.conditions, *env.claims) if "/" in name}
-
-
-def _unfinished_roles(env: Environment) -> set[str]:
-    """Those of them of which something may be left."""
-    done = {n.split("/")[1] for n, c in env.conditions.items() if "/" in n and env.is_gone(c)}
-    open_ = {n.split("/")[1] for n, c in env.conditions.items() if "/" in n and not env.is_gone(c)}
-    return _roles(env) - (done - open_)

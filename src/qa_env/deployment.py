@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from qa_env import naming
-from qa_env.model import Built, Condition, Desired, Environment, Slug, State
+from qa_env.model import NOT_WANTED, Built, Condition, Desired, Environment, Slug, State
 
 
 class Outcome(StrEnum):
@@ -55,38 +55,33 @@ def read_job(event: Mapping[str, Any]) -> Job:
         slug = given["slug"]
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError("UserParameters must be JSON with slug, commit, image and execution") from error
-    if not naming.is_slug(slug):
+    if not isinstance(slug, str) or not naming.is_slug(slug):
         raise ValueError(f"{slug!r} is not the name of an environment")
-    errors = data.get("continuationToken", "").removeprefix("errors=")
+    errors = str(data.get("continuationToken")).removeprefix("errors=")
     return Job(job_id(event), Slug(slug), built, int(errors) if errors.isdecimal() else 0)
 
 
-def judge(env: Environment | None, commit: str) -> Verdict:
+def judge(env: Environment | None, built: Built) -> Verdict:
     """Live on every role, failed with the reason, overtaken — or not decided yet."""
     if env is None or env.desired is Desired.ABSENT:
-        return Verdict(Outcome.FAILED, "the branch is gone: nothing is deployed")
-    if env.commit != commit:
-        return Verdict(Outcome.FAILED, f"superseded: commit {env.commit} is wanted now")
+        return Verdict(Outcome.FAILED, f"{NOT_WANTED}: the branch is gone, nothing is deployed")
+    if env.commit != built.commit:
+        return Verdict(Outcome.FAILED, f"{NOT_WANTED}: superseded by commit {env.commit}")
     said = {name: c for name, c in env.conditions.items() if c.state is not State.GONE}  # a retired role's
-    services = {name: c for name, c in said.items() if name.startswith("service/")}
-    for name, condition in services.items():
-        if condition.state in (State.FAILED, State.BLOCKED) and _concerns(env, condition, commit):
+    now = {name: c for name, c in said.items() if c.generation == env.generation and not c.unexpected}
+    for name, condition in now.items():
+        if condition.state in (State.FAILED, State.BLOCKED) and _concerns(name, condition, built):
             return Verdict(Outcome.FAILED, condition.message or f"{name} failed")
+    services = [c for name, c in said.items() if name.startswith("service/")]
     shown = [c for name, c in said.items() if name.startswith("curtain/")]
-    live = services and all(_is_live(env, c, commit) for c in services.values())
-    if live and all(c.state is State.READY and c.generation == env.generation for c in shown):
+    live = services and all(c.outputs.get("execution") == built.execution for c in services)
+    if live and all(c.state is State.READY and c.generation == env.generation for c in services + shown):
         return Verdict(Outcome.LIVE, ", ".join(env.urls.values()) or "live")
     return Verdict(Outcome.CONTINUE, "starting")
 
 
-def _concerns(env: Environment, condition: Condition, commit: str) -> bool:
-    """Was this said under the present wish, about this commit? (Blocked ones may name no commit.)"""
-    return condition.generation == env.generation and condition.outputs.get("commit", commit) == commit
-
-
-def _is_live(env: Environment, condition: Condition, commit: str) -> bool:
-    return (
-        condition.state is State.READY
-        and condition.generation == env.generation
-        and condition.outputs.get("commit") == commit
-    )
+def _concerns(name: str, condition: Condition, built: Built) -> bool:
+    """Is this about bringing this build to life? A service's word may still be about the build before."""
+    if name.startswith("service/"):
+        return condition.outputs.get("execution") == built.execution
+    return name.startswith(("task_definition/", "target_group/", "listener/"))

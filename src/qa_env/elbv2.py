@@ -19,14 +19,24 @@ TAGS_PER_CALL = 20
 
 
 def tags(elbv2: ElasticLoadBalancingv2Client, arns: Iterable[str]) -> dict[str, dict[str, str]]:
-    """ARN → tags."""
+    """ARN → tags; what has gone meanwhile is left out."""
     wanted = list(arns)
     found: dict[str, dict[str, str]] = {}
     for start in range(0, len(wanted), TAGS_PER_CALL):
-        answer = elbv2.describe_tags(ResourceArns=wanted[start : start + TAGS_PER_CALL])
-        for described in answer["TagDescriptions"]:
-            found[described["ResourceArn"]] = aws.tag_dict(described["Tags"])
+        found |= _tags(elbv2, wanted[start : start + TAGS_PER_CALL])
     return found
+
+
+def _tags(elbv2: ElasticLoadBalancingv2Client, arns: list[str]) -> dict[str, dict[str, str]]:
+    """One missing ARN fails the whole call, so then each is asked for by itself."""
+    gone = elbv2.exceptions
+    try:
+        described = elbv2.describe_tags(ResourceArns=arns)["TagDescriptions"]
+    except (gone.TargetGroupNotFoundException, gone.ListenerNotFoundException, gone.RuleNotFoundException):
+        if len(arns) == 1:
+            return {}
+        return {arn: tagged for one in arns for arn, tagged in _tags(elbv2, [one]).items()}
+    return {one["ResourceArn"]: aws.tag_dict(one["Tags"]) for one in described}
 
 
 def owners(elbv2: ElasticLoadBalancingv2Client, arns: Iterable[str], installation: str) -> Iterator[Slug]:

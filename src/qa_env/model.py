@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NewType, Protocol
 
@@ -77,13 +78,24 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Condition:
-    """What one resource last said: a state, one sentence, and its outputs."""
+    """What one resource last said: a state, one sentence, and its outputs.
+
+    `unexpected` marks a failure that is nobody's verdict: an error that the next pass may well not meet.
+    """
 
     state: State
     message: str = ""
     outputs: Outputs = field(default_factory=dict)
     generation: int = 0
     since: str = ""
+    unexpected: bool = False
+
+    def age(self, now: float) -> float:
+        """Seconds since this state began; 0 where that cannot be read, so that one record stops nobody."""
+        try:
+            return now - datetime.fromisoformat(self.since).timestamp()
+        except ValueError:
+            return 0.0
 
 
 @dataclass(frozen=True)
@@ -134,6 +146,9 @@ def port_scope(load_balancer: str) -> str:
     return f"port {load_balancer}"
 
 
+NOT_WANTED = "not wanted"
+"""How the Deploy action's refusal of a commit begins: it is no deployment that failed."""
+
 REPORTS = frozenset({"commit_status"})
 """Kinds that tell people about an environment; they never decide its phase."""
 
@@ -173,6 +188,11 @@ class Environment:
         """What a resource last said in any state; a hint only, empty if it never spoke."""
         condition = self.conditions.get(key(kind, name))
         return condition.outputs if condition else {}
+
+    @property
+    def roles(self) -> set[str]:
+        """The roles that something of this environment was ever made for."""
+        return {name.split("/")[1] for name in (*self.conditions, *self.claims) if "/" in name}
 
     def port_of(self, role: str) -> tuple[str, int]:
         """(load balancer ARN, port) that the role holds; NotReady until it holds one."""

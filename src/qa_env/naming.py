@@ -72,7 +72,7 @@ def pipeline(slug_: Slug) -> str:
 
 
 def image_tag(slug_: Slug, commit: str) -> str:
-    """The image of one commit; `images_of` recognises exactly these."""
+    """The image of one commit; `is_image_of` recognises exactly these."""
     return f"{slug_}-{commit}"
 
 

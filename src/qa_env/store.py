@@ -344,6 +344,7 @@ def _conditions(stored: Mapping[str, Any]) -> dict[str, Condition]:
             outputs=values.get("outputs", {}),
             generation=values.get("generation", 0),
             since=values.get("since", ""),
+            unexpected=bool(values.get("unexpected")),
         )
         for name, values in stored.items()
     }

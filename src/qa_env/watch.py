@@ -21,13 +21,14 @@ class Watch:
     wake: Callable[[Slug, str], None]
 
     def sweep(self, minute: int) -> list[Slug]:
-        """Wake what waits every minute, what is stuck every ten, what is settled every hour.
+        """Wake what waits every minute, what is long stuck every ten, what is settled every hour.
 
-        `minute` is the time in minutes; slugs are spread over their period.
+        `minute` is the time in minutes since the epoch; slugs are spread over their period.
         """
         woken = []
         for env in self.store.all():
-            period = RECHECK_MINUTES if env.settled else RETRY_MINUTES if _is_stuck(env) else 1
+            stuck = _is_stuck(env, minute * 60)
+            period = RECHECK_MINUTES if env.settled else RETRY_MINUTES if stuck else 1
             if (minute + crc32(env.slug.encode())) % period == 0:
                 self.wake(env.slug, "a look at what is settled" if env.settled else "not settled")
                 woken.append(env.slug)
@@ -47,6 +48,12 @@ class Watch:
         self.wake(slug, "built")
 
 
-def _is_stuck(env: Environment) -> bool:
-    states = {c.state for c in env.conditions.values() if c.generation == env.generation}
-    return bool(states & {State.BLOCKED, State.FAILED}) and State.WAITING not in states
+def _is_stuck(env: Environment, now: float) -> bool:
+    """Has it waited for a person for so long that looking every minute would be a waste?"""
+    return any(
+        condition.state in (State.BLOCKED, State.FAILED)
+        and condition.generation == env.generation
+        and not condition.unexpected
+        and condition.age(now) > RETRY_MINUTES * 60
+        for condition in env.conditions.values()
+    )

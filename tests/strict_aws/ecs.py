@@ -216,7 +216,8 @@ class Ecs:
         if service.status != "ACTIVE":
             raise call.error("ServiceNotActiveException", "Service was not ACTIVE.")
         changes = {key: value for key, value in call.params.items() if key not in UPDATE_ONLY}
-        wanted = self._settings(call, service.settings | changes, keep=service.settings["taskDefinition"])
+        merged = _with_capacity(call, service.settings, changes)
+        wanted = self._settings(call, merged, keep=service.settings["taskDefinition"])
         check_settings(call, wanted, self._backend, self._elbv2)
         before, service.settings = service.settings, wanted
         redeployed = any(before.get(key) != wanted.get(key) for key in DEPLOYED)
@@ -405,3 +406,22 @@ class Ecs:
         alive = [each for each in self._services.values() if each.status != "INACTIVE"]
         deployed = {deployment.task_definition for each in alive for deployment in each.deployments}
         return deployed | {task.task_definition for each in alive for task in each.running()}
+
+
+def _with_capacity(call: Call, before: Settings, changes: Settings) -> Settings:
+    """A strategy takes the launch type's place, and an empty one gives it back, but only by force.
+
+    Source: BC:ecs.UpdateService.capacityProviderStrategy; the refusal is quoted in pipecd #6385.
+    """
+    merged = before | changes
+    strategy = merged.get("capacityProviderStrategy") or []
+    if strategy != (before.get("capacityProviderStrategy") or []):
+        if not call.params.get("forceNewDeployment"):
+            raise call.error(
+                "InvalidParameterException",
+                "When switching from launch type to capacity provider strategy on an existing service, or"
+                " making a change to a capacity provider strategy on a service that is already using one,"
+                " you must force a new deployment.",
+            )
+        merged.pop("launchType" if strategy else "capacityProviderStrategy", None)
+    return merged

@@ -61,18 +61,19 @@ class Curtain:
                 yield from elbv2.owners(self.client, arns, self.installation)
 
     def _is_live(self, env: Environment) -> bool:
-        """Does the service run the task definition of this pass — or, when rolling, any that answers?"""
-        service = env.conditions.get(key("service", self.name))
-        if service is None:
+        """Does the service serve, and is it about to be left alone?
+
+        Only what the service last said counts, and a task definition that will replace it: a database that
+        does not answer, or a throttled call, is no reason to hide an application that runs.
+        """
+        service = env.remembered("service", self.name)
+        if service.get("serving") != "yes":
             return False
-        if self.blueprint.roles[self.name].deployment.strategy == "rolling":
-            return service.outputs.get("serving") == "yes"
-        wanted = env.conditions.get(key("task_definition", self.name))
-        return (
-            wanted is not None
-            and wanted.state is service.state is State.READY
-            and service.outputs.get("task_definition") == wanted.outputs.get("arn")
-        )
+        coming = env.conditions.get(key("task_definition", self.name))
+        if coming is None or coming.state is not State.READY:
+            return True
+        rolling = self.blueprint.roles[self.name].deployment.strategy == "rolling"
+        return rolling or service.get("task_definition") == coming.outputs["arn"]
 
     def _rules(self, listener: str) -> list[str]:
         """Our rules on the listener; tags are read because a person may have added others."""
@@ -138,6 +139,9 @@ class Curtain:
             return
         if arn is None:
             return
-        (group,) = self.client.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"]
-        if not group["LoadBalancerArns"]:
-            self.client.delete_target_group(TargetGroupArn=arn)
+        try:
+            (group,) = self.client.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"]
+            if not group["LoadBalancerArns"]:
+                self.client.delete_target_group(TargetGroupArn=arn)
+        except self.client.exceptions.TargetGroupNotFoundException:
+            return  # another environment's teardown was quicker

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qa_env import aws, naming
 from qa_env.blueprint import Blueprint
+from qa_env.errors import Blocked, NotReady
 from qa_env.model import Environment, Outputs, Slug
 
 if TYPE_CHECKING:
@@ -39,10 +40,9 @@ class Image:
         with aws.doing(f"deleting the images of {env.slug}"):
             tags = [tag for tag in self._tags() if naming.is_image_of(env.slug, tag)]
             for start in range(0, len(tags), PER_CALL):
-                self.client.batch_delete_image(
-                    repositoryName=self.blueprint.image_repository,
-                    imageIds=[{"imageTag": tag} for tag in tags[start : start + PER_CALL]],
-                )
+                self._delete(tags[start : start + PER_CALL])
+        if tags:
+            raise NotReady(f"{len(tags)} images deleted; looking again")
 
     def owners(self) -> Iterator[Slug]:
         """Slugs of every image tagged the way we tag."""
@@ -51,7 +51,23 @@ class Image:
             if naming.is_slug(slug) and naming.is_image_of(Slug(slug), tag):
                 yield Slug(slug)
 
+    def _delete(self, tags: list[str]) -> None:
+        """ECR refuses by an answer, not by an error (facts B4-2)."""
+        answer = self.client.batch_delete_image(
+            repositoryName=self.blueprint.image_repository, imageIds=[{"imageTag": tag} for tag in tags]
+        )
+        refused = [one for one in answer.get("failures", []) if one.get("failureCode") != "ImageNotFound"]
+        if refused:
+            raise Blocked(f"ECR keeps an image: {refused[0].get('failureReason')}")
+
     def _tags(self) -> Iterator[str]:
+        """Every tag; none if the repository is gone."""
+        try:
+            yield from self._listed()
+        except self.client.exceptions.RepositoryNotFoundException:
+            return
+
+    def _listed(self) -> Iterator[str]:
         pages = self.client.get_paginator("list_images").paginate(
             repositoryName=self.blueprint.image_repository, filter={"tagStatus": "TAGGED"}
         )

@@ -33,7 +33,7 @@ class Keyspace:
             raise NotReady("waiting for a place in redis")
         place = self._place(claim)
         self._ask("ensure", **place)
-        return {name: str(value) for name, value in place.items()}
+        return {name: str(value) for name, value in place.items() if name != "mode"}
 
     def delete(self, env: Environment) -> None:
         """Remove the environment's keys once nothing can write new ones."""
@@ -75,9 +75,10 @@ class Keyspace:
         return claim if claim and self.ledger.holder(claim) == env.slug else None
 
     def _place(self, claim: Claim) -> dict[str, Any]:
-        if self.redis.mode == "database":
-            return {"database": int(claim.name)}
-        return {"namespace": claim.name, "database": self.redis.database}
+        """The claim says which kind of place it is: the blueprint's mode may have changed since."""
+        if claim.scope == REDIS_DATABASES:
+            return {"mode": "database", "database": int(claim.name)}
+        return {"mode": "namespace", "namespace": claim.name, "database": self.redis.database}
 
     def _ask(self, action: str, **details: object) -> datacall.Answer:
         request = {"store": "redis", "action": action, "secret": self.redis.secret, "mode": self.redis.mode}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from qa_env import aws, naming
 from qa_env.blueprint import Blueprint
 from qa_env.errors import Blocked, Failed, NotReady
-from qa_env.model import Environment, Outputs, Slug
+from qa_env.model import NOT_WANTED, Environment, Outputs, Slug
 from qa_env.variables import data_variables
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class Pipeline:
             tags = self._find(env)
             if tags is None:
                 self._create(env, wanted)
-            elif tags.get(naming.TAG_SETTINGS) != aws.fingerprint(wanted):
+                raise NotReady("the first build has started")
+            if tags.get(naming.TAG_SETTINGS) != aws.fingerprint(wanted):
                 self._update(env, wanted)
             return self._run(env, name)
 
@@ -135,10 +136,12 @@ class Pipeline:
         if status in RUNNING:
             raise NotReady(f"building: {self._stage(name)}", **known)
         if status in ("Failed", "Stopped"):
-            reason, link = self._failure(name)
-            raise Failed(
-                f"the build {status.lower()}{reason}", **known, **({"log_url": link} if link else {})
-            )
+            stage, why, link = self._failure(name)
+            if not why.startswith(NOT_WANTED):
+                found = (f" in {stage}" if stage else "") + (f": {why}" if why else "")
+                shown = {"log_url": link} if link else {}
+                raise Failed(f"the build {status.lower()}{found}", **known, **shown)
+            # Deploy refused the commit while it was not wanted; now it is.
         return self._start(env, name, known["execution"])
 
     def _start(self, env: Environment, name: str, after: str) -> Outputs:
@@ -164,18 +167,15 @@ class Pipeline:
         ]
         return running[0] if running else "between two stages"
 
-    def _failure(self, name: str) -> tuple[str, str]:
-        """(`in Build: why`, log link) of the action that failed."""
+    def _failure(self, name: str) -> tuple[str, str, str]:
+        """(stage, why, log link) of the action that failed."""
         for stage in self.client.get_pipeline_state(name=name)["stageStates"]:
             for action in stage.get("actionStates", []):
                 latest = action.get("latestExecution", {})
                 if latest.get("status") in ("Failed", "Abandoned"):
                     why = latest.get("errorDetails", {}).get("message") or latest.get("summary", "")
-                    return (
-                        f" in {stage['stageName']}{f': {why}' if why else ''}",
-                        latest.get("externalExecutionUrl", ""),
-                    )
-        return "", ""
+                    return stage["stageName"], why, latest.get("externalExecutionUrl", "")
+        return "", "", ""
 
     def _stop(self, name: str) -> None:
         """A build that goes on after its pipeline is gone could migrate a dropped schema (facts B3-14)."""

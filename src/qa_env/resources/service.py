@@ -7,8 +7,9 @@ a tag; the count and the task definition are compared as well, because people ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from qa_env import aws, ecs, naming
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from mypy_boto3_ecs.type_defs import DeploymentTypeDef, ServiceTypeDef, TaskTypeDef
 
 PER_CALL = 10
+TASKS_PER_CALL = 100
+PATIENCE = timedelta(minutes=15)  # with a cluster that has no room
 
 
 @dataclass(frozen=True)
@@ -31,24 +34,33 @@ class Service:
     blueprint: Blueprint
     installation: str
     name: str
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     kind = "service"
 
     def ensure(self, env: Environment) -> Outputs:
         """Find, create or update the service; returns once it runs the wanted task definition."""
         name = naming.service(env.slug, self.name)
         task = env.output("task_definition", self.name)
-        with aws.doing(f"ensuring service {name}"):
+        about = {"commit": task["commit"], "execution": task["execution"]}
+        if (cluster := self._cluster(env)) != self.blueprint.cluster:
+            raise Blocked(
+                f"{name} runs in cluster {cluster}: put that back into the blueprint, or delete the branch"
+                " and push it again",
+                **about,
+            )
+        with aws.doing(f"ensuring service {name}", **about):
             mark = self._mark(env, task["arn"])
             service = self._find(env)
             if service is None:
                 self._create(env, name, mark, self._wanted(env, task["arn"]))
-                raise NotReady(f"{self.name} is starting", serving="no")
+                raise NotReady(f"{self.name} is starting", serving="no", cluster=cluster)
             if service["status"] != "ACTIVE":
-                raise NotReady(f"{self.name} is still stopping; it is created again after that")
+                raise NotReady(f"{self.name} is still stopping; it is created again after that", serving="no")
             if self._differs(service, mark, task["arn"]):
                 self._update(service, mark, self._wanted(env, task["arn"]))
-                raise NotReady(f"{self.name} is being replaced", serving=_serving(service))
-            return self._state(service, task)
+                serving = self._serving(service) if self._rolls else "no"
+                raise NotReady(f"{self.name} is being replaced", serving=serving, cluster=cluster)
+            return self._state(service, {"task_definition": task["arn"], "cluster": cluster, **about})
 
     def delete(self, env: Environment) -> None:
         """Delete the service if it is ours and wait until its tasks have stopped."""
@@ -58,11 +70,10 @@ class Service:
                 service = self._find(env)
             except Blocked:
                 return
-            if service is None:
-                return
-            if service["status"] == "ACTIVE":
-                self.client.delete_service(cluster=self.blueprint.cluster, service=name, force=True)
-            raise NotReady(f"the tasks of {self.name} are stopping")
+            if service and service["status"] == "ACTIVE":
+                self.client.delete_service(cluster=self._cluster(env), service=name, force=True)
+            if service or self._stopping(env):
+                raise NotReady(f"the tasks of {self.name} are stopping")
 
     def owners(self) -> Iterator[Slug]:
         """Slugs of every service carrying our owner tag."""
@@ -80,7 +91,7 @@ class Service:
     def _find(self, env: Environment) -> ServiceTypeDef | None:
         """The service with our name: None if missing, Blocked if someone else's."""
         name = naming.service(env.slug, self.name)
-        service = ecs.find(self.client, self.blueprint.cluster, name)
+        service = ecs.find(self.client, self._cluster(env), name)
         if service and naming.owner_of(aws.tag_dict(service.get("tags")), self.installation) != env.slug:
             raise Blocked(f"service {name} has our name but is not ours; rename or delete it")
         return service
@@ -96,12 +107,31 @@ class Service:
         )
 
     def _update(self, service: ServiceTypeDef, mark: str, wanted: dict[str, Any]) -> None:
+        """What is absent stays as it is, so what is to go is said; a change of capacity must be forced."""
         settings = {key: value for key, value in wanted.items() if key != "launchType"}
+        if service.get("loadBalancers") and "loadBalancers" not in settings:
+            settings |= {"loadBalancers": [], "healthCheckGracePeriodSeconds": 0}
+        if settings.get("capacityProviderStrategy", []) != service.get("capacityProviderStrategy", []):
+            settings = {"capacityProviderStrategy": [], **settings, "forceNewDeployment": True}
         self.client.update_service(service=service["serviceName"], **settings)
         self.client.tag_resource(
             resourceArn=service["serviceArn"],
             tags=aws.tag_list({naming.TAG_SETTINGS: mark}, "key", "value"),
         )
+
+    def _cluster(self, env: Environment) -> str:
+        """Where the service is; the blueprint may have moved on since."""
+        return env.remembered(self.kind, self.name).get("cluster", self.blueprint.cluster)
+
+    def _stopping(self, env: Environment) -> bool:
+        """Do containers still run? A service counts as gone when its tasks are merely STOPPING."""
+        cluster, family = self._cluster(env), naming.service(env.slug, self.name)
+        listed = self.client.list_tasks(cluster=cluster, family=family, desiredStatus="STOPPED")["taskArns"]
+        for start in range(0, len(listed), TASKS_PER_CALL):
+            found = self.client.describe_tasks(cluster=cluster, tasks=listed[start : start + TASKS_PER_CALL])
+            if any(task["lastStatus"] != "STOPPED" for task in found["tasks"]):
+                return True
+        return False
 
     def _differs(self, service: ServiceTypeDef, mark: str, task_definition: str) -> bool:
         return (
@@ -131,6 +161,7 @@ class Service:
             "desiredCount": role.count,
             "deploymentConfiguration": _deployment(role),
             "enableExecuteCommand": role.exec,
+            "availabilityZoneRebalancing": "DISABLED",  # the default refuses to stop before it starts
         }
         settings: tuple[str, ...] = ("networkConfiguration",)
         if role.capacity is None:  # placement and platform make sense only where STG's tasks run
@@ -142,19 +173,27 @@ class Service:
             wanted["healthCheckGracePeriodSeconds"] = role.deployment.grace
         return wanted
 
-    def _state(self, service: ServiceTypeDef, task: Outputs) -> Outputs:
+    def _state(self, service: ServiceTypeDef, known: dict[str, str]) -> Outputs:
         """Ready, failed or still starting, with the reason that ECS gives."""
         (primary,) = [one for one in service["deployments"] if one["status"] == "PRIMARY"]
-        known = {"task_definition": task["arn"], "commit": task["commit"], "serving": _serving(service)}
+        known = {**known, "serving": self._serving(service)}
         if primary.get("rolloutState") == "FAILED":
             reason = self._reason(service) or primary.get("rolloutStateReason") or "the deployment failed"
             raise Failed(f"{self.name} does not start: {reason}", **known)
-        complete = primary.get("rolloutState", "COMPLETED") == "COMPLETED"
-        if complete and len(service["deployments"]) == 1 and _runs(primary):
+        if _complete(primary) and len(service["deployments"]) == 1:
             return known
+        no_room = _no_room(service)
+        if no_room and self.now() - primary["createdAt"] > PATIENCE:
+            raise Failed(f"{self.name} does not start: {no_room}", **known)
         running = f"{primary['runningCount']} of {primary['desiredCount']} running"
-        reason = self._reason(service) if primary.get("failedTasks") or _no_room(service) else ""
+        reason = self._reason(service) if primary.get("failedTasks") else no_room
         raise NotReady(f"{self.name} is starting: {running}{'; ' if reason else ''}{reason}", **known)
+
+    def _serving(self, service: ServiceTypeDef) -> str:
+        """Does a visitor get an answer? When rolling, the old tasks answer until the new ones do."""
+        deployments = service["deployments"]
+        counting = deployments if self._rolls else [d for d in deployments if d["status"] == "PRIMARY"]
+        return "yes" if any(_complete(one) for one in counting) else "no"
 
     def _reason(self, service: ServiceTypeDef) -> str:
         """Why tasks of this service do not run, as one sentence."""
@@ -173,6 +212,10 @@ class Service:
     @property
     def _role(self) -> Role:
         return self.blueprint.roles[self.name]
+
+    @property
+    def _rolls(self) -> bool:
+        return self._role.deployment.strategy == "rolling"
 
 
 def _deployment(role: Role) -> dict[str, Any]:
@@ -199,13 +242,9 @@ def _capacity(role: Role, stg: ServiceTypeDef) -> dict[str, Any]:
     return {"launchType": stg["launchType"]} if stg.get("launchType") else {}
 
 
-def _runs(deployment: DeploymentTypeDef) -> bool:
-    return deployment["runningCount"] >= deployment["desiredCount"]
-
-
-def _serving(service: ServiceTypeDef) -> str:
-    complete = [one for one in service["deployments"] if one.get("rolloutState") == "COMPLETED"]
-    return "yes" if any(_runs(one) for one in complete) else "no"
+def _complete(deployment: DeploymentTypeDef) -> bool:
+    running = deployment["runningCount"] >= deployment["desiredCount"]
+    return running and deployment.get("rolloutState", "COMPLETED") == "COMPLETED"
 
 
 def _no_room(service: ServiceTypeDef) -> str:

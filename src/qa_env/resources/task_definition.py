@@ -1,9 +1,10 @@
 """The task definition of one role: the STG service's own, with only the branch's differences.
 
-What makes it ours — image, variables, the role's settings — is kept as a fingerprint in a tag, and a new
-revision is registered when that changes: so STG is copied as it is at a push, and a deployment of STG
-restarts nobody's environment. Revisions are assigned by the server, so two workers may register two: the
-newest is used and the others are deregistered, except the one that the service still runs.
+What makes it ours — the build, variables, the role's settings — is kept as a fingerprint in a tag, and a
+new revision is registered when that changes: so STG is copied as it is when something was built, a
+deployment of STG restarts nobody's environment, and building the same commit again starts it again.
+Revisions are assigned by the server, so two workers may register two: the newest is used and the others
+are deregistered, except the one that the service still runs.
 """
 
 from __future__ import annotations
@@ -50,20 +51,26 @@ class TaskDefinition:
     kind = "task_definition"
 
     def ensure(self, env: Environment) -> Outputs:
-        """Find or register the revision that runs the built commit, return its ARN and commit."""
+        """Find or register the revision that runs the built commit, return its ARN and which build it is."""
         if env.built is None:
+            role = self.blueprint.roles[self.name]
+            ecs.original(self.client, self.blueprint.cluster, role.copy_of)  # a wrong name is said at once
             raise NotReady("waiting for the first build")
         with aws.doing(f"ensuring task definition {naming.service(env.slug, self.name)}"):
             mark = self._mark(env, env.built)
             arn = self._find(env, mark) or self._register(env, env.built, mark)
             self._prune(env, keep={arn, env.remembered("service", self.name).get("task_definition", "")})
-        return {"arn": arn, "commit": env.built.commit}
+        return {"arn": arn, "commit": env.built.commit, "execution": env.built.execution}
 
     def delete(self, env: Environment) -> None:
         """Deregister and delete every revision of ours."""
         env.require_gone("service", role=self.name)
         with aws.doing(f"deleting task definition {naming.service(env.slug, self.name)}"):
-            self._prune(env, keep=set())
+            refused, found = self._prune(env, keep=set())
+        if refused:
+            raise Blocked(f"ECS keeps a task definition: {refused[0]}")
+        if found:
+            raise NotReady(f"{found} task definitions deleted; looking again")
 
     def owners(self) -> Iterator[Slug]:
         """Slugs of every active task definition carrying our owner tag."""
@@ -91,9 +98,14 @@ class TaskDefinition:
 
     def _mark(self, env: Environment, built: Built) -> str:
         role = self.blueprint.roles[self.name]
-        return aws.fingerprint([built.image, self._variables(env, built, role), role.model_dump()])
+        made_of = [built.execution, built.image, self._variables(env, built, role), role.model_dump()]
+        return aws.fingerprint(made_of)
 
-    def _prune(self, env: Environment, keep: set[str]) -> None:
+    def _prune(self, env: Environment, keep: set[str]) -> tuple[list[str], int]:
+        """Deregister and delete all other revisions of ours: (why some were refused, how many there were).
+
+        ECS refuses by an answer, not by an error (facts B2-10).
+        """
         active = [arn for arn in self._revisions(env, "ACTIVE") if arn not in keep]
         dead = self._revisions(env, "INACTIVE")
         doomed = [
@@ -102,8 +114,13 @@ class TaskDefinition:
         for arn in doomed:
             if arn in active:
                 self.client.deregister_task_definition(taskDefinition=arn)
+        refused: list[str] = []
         for start in range(0, len(doomed), DELETE_PER_CALL):
-            self.client.delete_task_definitions(taskDefinitions=doomed[start : start + DELETE_PER_CALL])
+            answer = self.client.delete_task_definitions(
+                taskDefinitions=doomed[start : start + DELETE_PER_CALL]
+            )
+            refused += [str(one.get("detail") or one.get("reason")) for one in answer.get("failures", [])]
+        return refused, len(doomed)
 
     def _revisions(self, env: Environment, status: Any) -> list[str]:
         """ARNs of the family's revisions, newest first."""
@@ -151,6 +168,9 @@ class TaskDefinition:
         if stg["name"] != role.container:
             return container
         container["image"] = built.image
+        # The container's own share of STG's size may not fit into ours.
+        unfit = (("cpu",) if role.cpu else ()) + (("memory", "memoryReservation") if role.memory else ())
+        container = {key: value for key, value in container.items() if key not in unfit}
         if role.command is not None:
             container["command"] = list(role.command)
         ours = self._variables(env, built, role)

@@ -1,0 +1,271 @@
+"""Queue → passes: what fails comes again alone, what will never work is dropped, everything else happens."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from handlers import reconcile
+from qa_env import github, naming
+from qa_env.blueprint import index
+from qa_env.controller import Controller, Plan
+from qa_env.model import Change, Desired, Environment, Ref, Slug
+from tests.fakes import MemoryStore
+from tests.making import EVENTS, REPOSITORY, A, B, blueprint, environment, event
+
+GITHUB = sorted(path.stem for path in EVENTS.glob("push-*.json"))
+MADE = blueprint(
+    github=None, pipeline={**blueprint().pipeline.model_dump(), "start": "push", "required_checks": ()}
+)
+
+
+class Claiming:
+    """Claims nothing, and breaks for environments that a test has poisoned."""
+
+    def __init__(self) -> None:
+        self.poisoned: set[str] = set()
+
+    def ensure(self, env: Environment) -> tuple[Environment, dict[str, str]]:
+        if env.slug in self.poisoned:
+            raise RuntimeError("a bug")
+        return env, {}
+
+
+class Queue:
+    """The handler over a store in memory, and the messages that it asks to have again."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.claims = Claiming()
+        self.postponed: list[tuple[str, int]] = []
+        self.wakes: list[Slug] = []
+        plan = Plan(self.claims, build=[], tear_down=[], retired=lambda gone: [])
+        self.controller = Controller(
+            self.store, {REPOSITORY: MADE}, lambda _: plan, lambda slug, why: self.wakes.append(slug)
+        )
+
+    def deliver(self, *messages: Any, received: int = 1) -> list[str]:
+        """Deliver these bodies as one batch; the numbers of those that must come again."""
+        records = [record(number, body, received) for number, body in enumerate(messages)]
+        answer = reconcile.handler(
+            {"Records": records},
+            None,
+            controller=self.controller,
+            postpone=lambda receipt, seconds: self.postponed.append((receipt, seconds)),
+        )
+        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+    def looked_at(self, slug: str) -> bool:
+        """Has a pass been over this environment?"""
+        env = self.store.get(Slug(slug))
+        return env is not None and "claims" in env.conditions
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue()
+
+
+def record(number: int, message: Any, received: int = 1) -> dict[str, Any]:
+    """The example's record with another body; its group is the slug, as the senders make it."""
+    body = message if isinstance(message, str) else json.dumps(message)
+    made = copy.deepcopy(event("sqs-wake")["Records"][0])
+    group = message.get("slug", "x") if isinstance(message, dict) else "x"
+    made |= {"messageId": str(number), "receiptHandle": f"receipt-{number}", "body": body}
+    made["md5OfBody"] = hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
+    made["attributes"] |= {"MessageGroupId": str(group), "ApproximateReceiveCount": str(received)}
+    return made
+
+
+def change(branch: str, ref: Ref = Ref.PRESENT, **changes: Any) -> dict[str, Any]:
+    """The message that the receiver makes of a webhook."""
+    slug = naming.slug("", REPOSITORY, branch)
+    made = Change(slug, REPOSITORY, branch, ref, A if ref is Ref.PRESENT else "", by="hanako", event="push")
+    return {"slug": slug, "change": made.to_dict() | changes}
+
+
+def wake(slug: str) -> dict[str, Any]:
+    return {"slug": slug, "why": "a test"}
+
+
+class TestMessages:
+    def test_the_example_wakes_its_environment(self, queue: Queue) -> None:
+        """A message without a change is a pass over what is there."""
+        queue.store.desire(environment(), None)
+        example = event("sqs-wake")
+        answer = reconcile.handler(example, None, controller=queue.controller, postpone=lambda *_: None)
+        assert answer == {"batchItemFailures": []}
+        assert queue.looked_at("qa-foo")
+
+    def test_waking_what_is_not_there_does_nothing(self, queue: Queue) -> None:
+        """A late wake-up makes no ghost."""
+        assert queue.deliver(wake("qa-foo")) == []
+        assert queue.store.records == {}
+
+    @pytest.mark.parametrize("name", GITHUB)
+    def test_githubs_examples_arrive(self, queue: Queue, name: str) -> None:
+        """From GitHub's payload to the record: the branch, the commit and who pushed it."""
+        envelope = event(name)
+        headers = {key.lower(): value for key, value in envelope["headers"].items()}
+        reception = github.receive(headers, json.dumps(envelope["body"]).encode(), index([MADE]))
+        messages = [{"slug": one.slug, "change": one.to_dict()} for one in reception.changes]
+        assert queue.deliver(*messages, wake("qa-other")) == []
+        pushed = [one for one in reception.changes if one.ref is Ref.PRESENT]
+        assert list(queue.store.records) == [one.slug for one in pushed]
+        for one in pushed:
+            env = queue.store.records[Slug(one.slug)]
+            assert (env.branch, env.commit, env.by) == (one.branch, one.commit, one.by)
+            assert queue.looked_at(one.slug)
+
+    def test_a_push_and_its_delete(self, queue: Queue) -> None:
+        """In one batch, in order; nothing was made, so nothing is left after two looks."""
+        assert queue.deliver(change("qa/foo"), change("qa/foo", Ref.ABSENT)) == []
+        env = queue.store.get(Slug("qa-foo"))
+        assert env is None or env.desired is Desired.ABSENT
+        queue.deliver(wake("qa-foo"), wake("qa-foo"))
+        assert queue.store.records == {}
+
+    def test_a_newer_receivers_message_is_read(self, queue: Queue) -> None:
+        """Between the deployments of two functions."""
+        message = change("qa/foo", priority="high") | {"sent": "2026-11-02"}
+        assert queue.deliver(message) == []
+        assert queue.looked_at("qa-foo")
+
+
+class TestRejected:
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"repository": "example/unknown"}, "no blueprint for repository example/unknown"),
+            ({"branch": "qa/bar"}, "is environment qa-bar, not 'qa-foo'"),
+        ],
+    )
+    def test_what_nothing_covers_is_dropped_with_a_warning(
+        self, queue: Queue, caplog: pytest.LogCaptureFixture, changes: dict[str, str], said: str
+    ) -> None:
+        """It would never work, so it must not come again; the log says what it was."""
+        message = change("qa/foo")
+        message["change"] |= changes
+        assert queue.deliver(message, change("qa/baz")) == []
+        assert list(queue.store.records) == ["qa-baz"]
+        assert queue.postponed == []
+        (warning,) = [one for one in caplog.records if one.levelno == logging.WARNING]
+        assert said in warning.getMessage()
+
+    def test_a_branch_that_would_share_anothers_name_is_dropped(
+        self, queue: Queue, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Six digits of a hash can be met on purpose: the environment stays the first branch's."""
+        first, second = colliding()
+        queue.deliver(change(first))
+        before = queue.store.get(naming.slug("", REPOSITORY, first))
+        assert queue.deliver(change(second), change(second, Ref.ABSENT)) == []
+        assert queue.store.get(naming.slug("", REPOSITORY, first)) == before
+        assert before
+        assert before.branch == first
+        assert "rename" in caplog.text
+
+
+class TestFailures:
+    def test_a_failed_message_fails_alone(self, queue: Queue) -> None:
+        """One broken environment never stops the others of the batch."""
+        queue.claims.poisoned = {"qa-bad"}
+        branches = ["qa/one", "qa/bad", "qa/two", "qa/three"]
+        assert queue.deliver(*map(change, branches)) == ["1"]
+        phases = [queue.store.records[Slug(branch.replace("/", "-"))].phase for branch in branches]
+        assert phases == ["ready", "failed", "ready", "ready"]
+
+    def test_what_follows_in_the_same_group_waits(self, queue: Queue) -> None:
+        """The order within one environment is kept: its later messages come again after the failed one."""
+        queue.claims.poisoned = {"qa-bad"}
+        assert queue.deliver(change("qa/bad"), change("qa/one"), wake("qa-bad"), wake("qa-one")) == ["0", "2"]
+
+    def test_a_batch_that_fails_altogether_is_an_answer_too(self, queue: Queue) -> None:
+        """Every message comes again, and the function itself has not failed."""
+        queue.claims.poisoned = {"qa-bad", "qa-worse"}
+        assert queue.deliver(change("qa/bad"), change("qa/worse")) == ["0", "1"]
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            "",
+            "{",
+            "[]",
+            "null",
+            "7",
+            "{}",
+            '{"slug": "qa-foo", "change": {}}',
+            '{"slug": "qa-foo", "change": 7}',
+        ],
+    )
+    def test_what_cannot_be_read_goes_to_the_dead_letters(self, queue: Queue, body: str) -> None:
+        """After its attempts; it is not dropped in silence, and the others happen."""
+        assert queue.deliver(body, change("qa/one")) == ["0"]
+        assert queue.looked_at("qa-one")
+
+    def test_the_conditions_are_saved_before_a_message_fails(self, queue: Queue) -> None:
+        """What people asked for is written down even if the pass breaks."""
+        queue.claims.poisoned = {"qa-bad"}
+        queue.deliver(change("qa/bad", commit=B))
+        env = queue.store.get(Slug("qa-bad"))
+        assert env
+        assert env.commit == B
+
+    @pytest.mark.parametrize(("received", "seconds"), [(1, 2), (2, 4)])
+    def test_a_pass_that_broke_comes_back_a_little_later(
+        self, queue: Queue, received: int, seconds: int
+    ) -> None:
+        """After seconds, not after the queue's visibility timeout; what succeeded is not touched."""
+        queue.claims.poisoned = {"qa-bad"}
+        assert queue.deliver(change("qa/one"), change("qa/bad"), received=received) == ["1"]
+        assert queue.postponed == [("receipt-1", seconds)]
+
+    @pytest.mark.parametrize("received", [3, 4, 99])
+    def test_a_pass_that_keeps_breaking_is_left_to_the_tick(
+        self, queue: Queue, caplog: pytest.LogCaptureFixture, received: int
+    ) -> None:
+        """The push that repairs the branch must not stand behind it; an alarm counts the words."""
+        queue.claims.poisoned = {"qa-bad"}
+        assert queue.deliver(change("qa/bad"), change("qa/bad", commit=B), received=received) == []
+        assert queue.postponed == []
+        assert queue.store.records[Slug("qa-bad")].commit == B
+        assert "a pass keeps failing" in caplog.text
+
+    @pytest.mark.parametrize(("received", "seconds"), [(1, 2), (2, 4), (8, 256), (9, 300), (99, 300)])
+    def test_a_change_that_cannot_be_written_down_comes_back_always(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch, received: int, seconds: int
+    ) -> None:
+        """Later and later, five minutes at most, and never dropped: nothing else knows of it."""
+        monkeypatch.setattr(queue.store, "desire", out_of_order)
+        assert queue.deliver(change("qa/foo"), received=received) == ["0"]
+        assert queue.postponed == [("receipt-0", seconds)]
+
+    def test_a_repaired_environment_goes_on(self, queue: Queue) -> None:
+        """The same message, once the trouble is over."""
+        queue.claims.poisoned = {"qa-bad"}
+        assert queue.deliver(change("qa/bad")) == ["0"]
+        queue.claims.poisoned = set()
+        assert queue.deliver(change("qa/bad"), received=2) == []
+        assert queue.looked_at("qa-bad")
+
+
+def out_of_order(*_: object) -> None:
+    raise RuntimeError("the table cannot be reached")
+
+
+def colliding() -> tuple[str, str]:
+    """Two branches with one slug: one word in capitals and small letters, until two hashes meet."""
+    seen: dict[Slug, str] = {}
+    for spelling in itertools.product(*((letter, letter.upper()) for letter in "abcdefghijklmnopqrs")):
+        branch = f"qa/{''.join(spelling)}"
+        slug = naming.slug("", REPOSITORY, branch)
+        if slug in seen:
+            return seen[slug], branch
+        seen[slug] = branch
+    raise AssertionError("no two hashes met")
