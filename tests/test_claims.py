@@ -15,7 +15,7 @@ import pytest
 from qa_env import naming
 from qa_env.blueprint import Blueprint
 from qa_env.claims import Claims
-from qa_env.errors import Blocked, Stale
+from qa_env.errors import Blocked, NotReady, Stale
 from qa_env.model import Claim, Desired, Environment, port_key, port_scope
 from qa_env.store import DynamoStore
 from tests.making import REPOSITORY, A, blueprint, environment
