@@ -53,7 +53,7 @@ def _main(env: Environment | None) -> str:
         "Branch": env.branch,
         "Commit": env.commit or "not known yet",
         "Pushed by": env.by or "unknown",
-        "Since": env.at,
+        "Since": env.at[:19].replace("T", " ") + " UTC",
         "What is missing": "; ".join(_open(env)) or "nothing",
     }
     rows = "\n".join(f"<dt>{escape(name)}</dt>\n<dd>{escape(text)}</dd>" for name, text in facts.items())
@@ -61,13 +61,10 @@ def _main(env: Environment | None) -> str:
 
 
 def _open(env: Environment) -> list[str]:
-    """What blocks or failed if anything did, otherwise what is waited for; each sentence once."""
+    """What blocks or failed if anything did, each sentence once; otherwise what all the rest waits for."""
     said: dict[State, list[str]] = {}
     for condition in env.conditions.values():
         if condition.message:
             said.setdefault(condition.state, []).append(condition.message)
-    for states in ((State.BLOCKED, State.FAILED), (State.WAITING,)):
-        messages = [message for state in states for message in said.get(state, [])]
-        if messages:
-            return list(dict.fromkeys(messages))
-    return []
+    trouble = said.get(State.BLOCKED, []) + said.get(State.FAILED, [])
+    return list(dict.fromkeys(trouble)) or said.get(State.WAITING, [])[:1]
