@@ -262,6 +262,18 @@ class TestMessages:
         assert "found 'xxx" in line
         assert len(line) < 250
 
+    def test_a_key_that_stands_twice_is_refused(self) -> None:
+        """The first of two equal roles would vanish without a word."""
+        with pytest.raises(BlueprintError, match="the key 'cluster' stands twice"):
+            parse("version: 1\ncluster: one\ncluster: two\n", "shop.yaml")
+
+    def test_a_load_balancer_that_stands_twice_is_refused(self) -> None:
+        """Its ports would be counted twice."""
+        values = example()
+        values["load_balancers"] = values["load_balancers"] * 2
+        with pytest.raises(BlueprintError, match="each may be listed once"):
+            parse(yaml.safe_dump(values), "shop.yaml")
+
 
 class TestSeveral:
     def test_files_are_read_by_repository(self, tmp_path: Path) -> None:

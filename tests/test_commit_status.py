@@ -197,3 +197,10 @@ def test_it_owns_nothing_and_leaves_past_statuses(server: Server) -> None:
     made.delete(environment())
     assert list(made.owners()) == []
     assert posted(server) == []
+
+
+def test_an_unexpected_error_is_not_the_commits_failure(server: Server) -> None:
+    """It is `error`, as what needs a person is."""
+    broken = replace(said(State.FAILED, "KeyError with the service; it is tried again"), unexpected=True)
+    report(server, environment(conditions=LISTENERS | {"service/app": broken}))
+    assert [one["state"] for one in posted(server)] == ["error"]

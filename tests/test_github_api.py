@@ -91,6 +91,16 @@ class TestCalls:
 
 
 class TestRefusals:
+    def test_a_refused_token_is_read_again(self, server: Server) -> None:
+        """The secret was renewed: the next call uses the new one, not the remembered one."""
+        tokens = ["old", TOKEN]
+        api = GitHub(server.url, lambda: {"token": tokens.pop(0)})
+        server.answers["/list"] = Answer({"message": "Bad credentials"}, 401)
+        refusal(lambda: api.get("/list"), Blocked)
+        server.answers["/list"] = Answer([])
+        assert api.get("/list") == []
+        assert server.asked[-1].headers["Authorization"] == f"Bearer {TOKEN}"
+
     def test_not_found_is_a_lookup_error(self, server: Server) -> None:
         """What that means, the caller knows."""
         assert refusal(lambda: github(server).get("/repos/a/b?x=1"), LookupError) == "/repos/a/b"

@@ -247,6 +247,8 @@ class Blueprint(_Model):
             name = naming.expand(template, slug, branch)
             if not is_ours(name, prefix):
                 raise ValueError(f"{key}.prefix: the name for branch {branch} is {name}, not {prefix}…")
+        if len({lb.arn for lb in self.load_balancers}) < len(self.load_balancers):
+            raise ValueError("load_balancers: each may be listed once; give it one range of ports")
         if self.pipeline.start == "checks" and self.github is None:
             raise ValueError(
                 "pipeline.start: checks needs github: one webhook cannot tell that all are green"
@@ -277,10 +279,23 @@ class Blueprint(_Model):
         return next((lb for lb in self.load_balancers if lb.arn == arn), None)
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML silently keeps the last of two equal keys; a role that vanishes that way is found too late."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} stands twice", problem_mark=node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def parse(text: str, file: str) -> Blueprint:
     """Read one blueprint; BlueprintError lists every mistake with its key."""
     try:
-        return Blueprint.model_validate(yaml.safe_load(text))
+        return Blueprint.model_validate(yaml.load(text, Loader=_Loader))  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise BlueprintError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:

@@ -107,6 +107,7 @@ class GitHub:
                 " Correct it in the blueprint"
             )
         if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            self._until = 0.0  # the secret may have been renewed: read it again the next time
             return Blocked(
                 f"GitHub refuses {method} {path} ({error.code}): check the credentials' permissions"
             )

@@ -38,7 +38,7 @@ class CommitStatus:
         if not env.commit:
             raise NotReady("waiting for the commit")
         body = {
-            "state": STATES.get(env.phase, "pending"),
+            "state": _state(env),
             "description": _description(env),
             "context": f"qa-env/{env.slug}",
             **({"target_url": next(iter(env.urls.values()))} if env.urls else {}),
@@ -57,6 +57,12 @@ class CommitStatus:
     def owners(self) -> Iterator[Slug]:
         """Nothing of ours is in the world."""
         return iter(())
+
+
+def _state(env: Environment) -> str:
+    """An error that is nobody's verdict is `error`, as what needs a person is: not the commit's `failure`."""
+    unexpected = any(c.unexpected and c.generation == env.generation for c in env.conditions.values())
+    return "error" if unexpected and env.phase is Phase.FAILED else STATES.get(env.phase, "pending")
 
 
 def _description(env: Environment) -> str:
