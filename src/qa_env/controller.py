@@ -288,15 +288,16 @@ class Controller:
         self, resource: Resource, env: Environment, act: Callable[[Resource, Environment], Outputs | None]
     ) -> tuple[Condition, Exception | None]:
         name = key(resource.kind, resource.name)
+        known = env.remembered(resource.kind, resource.name)
         try:
             outputs = act(resource, env)
         except Unfinished as error:
-            found = {**env.remembered(resource.kind, resource.name), **error.outputs}
+            found = {**known, **error.outputs}
             return self._condition(env, name, _state(error), str(error), found), None
         except Exception as error:  # the contract: anything else is kept as a condition, then raised
-            return self._unexpected(env, name, error, env.remembered(resource.kind, resource.name)), error
-        if outputs is None:
-            return self._condition(env, name, State.GONE, "gone"), None
+            return self._unexpected(env, name, error, known), error
+        if outputs is None:  # what is known stays: the second look must be where the first one was
+            return self._condition(env, name, State.GONE, "gone", known), None
         return self._condition(env, name, State.READY, "", outputs), None
 
     def _unexpected(self, env: Environment, name: str, error: Exception, known: Outputs) -> Condition:

@@ -244,11 +244,12 @@ class Environment:
     @property
     def urls(self) -> dict[str, str]:
         """Role → URL, of every web role whose listener has been seen."""
-        listeners = (name for name in self.conditions if name.startswith("listener/"))
         return {
-            name.split("/")[1]: self.conditions[name].outputs["url"]
-            for name in sorted(listeners)
-            if "url" in self.conditions[name].outputs
+            name.split("/")[1]: condition.outputs["url"]
+            for name, condition in sorted(self.conditions.items())
+            if name.startswith("listener/")
+            and condition.state is not State.GONE
+            and "url" in condition.outputs
         }
 
 
