@@ -32,6 +32,7 @@ In another terminal:
   git push origin :refs/heads/qa/foo            # removes every trace of it
 
 Is GitHub asked where a branch is? {github}.
+More to choose: PYTHONPATH=src:. .venv/bin/python -m local.run --help
 A file FAIL_BUILD, FAIL_MIGRATE or FAIL_START in a commit makes exactly that fail.
 Ctrl-C stops everything.
 """

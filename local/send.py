@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         url, secret = given.url or stack["webhook_url"], given.secret or stack["webhook_secret"]
         event = json.loads(given.event.read_text("utf-8"))
         headers, payload = event["headers"], event["body"]
+        headers["X-GitHub-Event"]  # an event of AWS has headers and a body, too, but not this one
         if given.repository:
             payload = for_repository(payload, given.repository)
         body = json.dumps(payload).encode()
@@ -78,6 +79,10 @@ def _why(error: Exception) -> str:
     match error:
         case FileNotFoundError() if str(error.filename) == str(STACK):
             return "no stack is running here; start it with `make run`, or give --url and --secret"
+        case ConnectionRefusedError():
+            return "the stack does not answer (any more); start it with `make run`"
+        case json.JSONDecodeError():
+            return f"not JSON: {error}"
         case KeyError():
             return f"{error} is missing in the event or the stack's file; is it a payload of GitHub?"
         case _:

@@ -29,16 +29,23 @@ class MemoryStore:
         current = self.records.get(wish.slug)
         if (current.generation if current else None) != (seen.generation if seen else None):
             raise Stale(wish.slug)
-        kept = {"claims": {}, "conditions": {}, "built": None}
         if current:
-            kept = {"claims": current.claims, "conditions": current.conditions, "built": current.built}
-        self.records[wish.slug] = replace(wish, **kept)  # type: ignore[arg-type]
+            kept = {name: getattr(current, name) for name in ("claims", "conditions", "built", "begun")}
+            self.records[wish.slug] = replace(wish, **kept)
+        else:
+            self.records[wish.slug] = replace(wish, claims={}, conditions={}, built=None, begun=False)
+
+    def begin(self, env: Environment) -> None:
+        current = self._current(env.slug, env.generation)
+        if current.desired is not Desired.ABSENT:
+            raise Stale(env.slug)
+        self.records[env.slug] = replace(current, begun=True)
 
     def renew(self, fresh: Environment, seen: Environment) -> None:
         current = self._current(fresh.slug, seen.generation)
         if current.desired is not Desired.ABSENT:
             raise Stale(fresh.slug)
-        self.records[fresh.slug] = replace(fresh, built=None, conditions={})
+        self.records[fresh.slug] = replace(fresh, built=None, conditions={}, begun=False)
 
     def claim(self, env: Environment, claims: Mapping[str, Claim]) -> Environment:
         current = self._current(env.slug, env.generation)

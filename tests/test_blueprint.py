@@ -262,6 +262,27 @@ class TestMessages:
         assert "found 'xxx" in line
         assert len(line) < 250
 
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"branch_variable": "DB_NAME"}, "DB_NAME: the name of two variables"),
+            ({"pipeline.environment": {"IMAGE": "x"}}, "pipeline.environment: IMAGE is set for each"),
+            ({"roles.app.environment": {"DB_NAME": "stg"}}, "roles.app.environment: DB_NAME is set for each"),
+            ({"redis.variables": {"REDIS_DB": "{db}"}}, "only {namespace} and {database} are filled in"),
+        ],
+    )
+    def test_a_variable_has_one_meaning(self, changes: dict[str, Any], said: str) -> None:
+        """What keeps environments apart cannot be overridden by mistake."""
+        values = example()
+        for path, value in changes.items():
+            *parents, last = path.split(".")
+            part = values
+            for parent in parents:
+                part = part[parent]
+            part[last] = value
+        with pytest.raises(BlueprintError, match=re.escape(said)):
+            parse(yaml.safe_dump(values), "shop.yaml")
+
     def test_a_key_that_stands_twice_is_refused(self) -> None:
         """The first of two equal roles would vanish without a word."""
         with pytest.raises(BlueprintError, match="the key 'cluster' stands twice"):
@@ -431,8 +452,24 @@ class TestCommandLine:
 
     def test_check_says_fine(self, capsys: pytest.CaptureFixture[str]) -> None:
         """One line for each file."""
-        assert main(["check", str(FILE), str(FILE)]) == 0
-        assert capsys.readouterr().out == f"{FILE}: fine\n" * 2
+        assert main(["check", str(FILE)]) == 0
+        assert capsys.readouterr().out == f"{FILE}: fine\n"
+
+    def test_check_names_every_file_and_what_they_share(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Also one that is not UTF-8; nothing is fine while something is wrong."""
+        files = [tmp_path / name for name in ("a.yaml", "b.yaml", "sjis.yaml", "bad.yaml")]
+        for file in files[:2]:
+            file.write_text(FILE.read_text("utf-8"), "utf-8")
+        files[2].write_bytes("# 日本語\nversion: 1\n".encode("shift-jis"))
+        files[3].write_text("version: 1\n", "utf-8")
+        assert main(["check", *map(str, files)]) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert f"{files[1]}: repository is the same as in {files[0]}" in said.err
+        assert f"{files[2]}: not UTF-8" in said.err
+        assert f"{files[3]}: cluster: this key is missing" in said.err
 
     def test_check_says_what_is_wrong(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """On stderr, and with an exit status that stops a script."""

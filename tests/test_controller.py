@@ -11,7 +11,7 @@ import pytest
 from qa_env.blueprint import Blueprint
 from qa_env.controller import Controller, Plan
 from qa_env.errors import Blocked, NotReady, Rejected
-from qa_env.model import Change, Environment, Outputs, Phase, Ref, Slug, State
+from qa_env.model import Change, Desired, Environment, Outputs, Phase, Ref, Slug, State
 from tests.fakes import FakeBranches, MemoryStore
 from tests.installation import REPOSITORY, A, B, C, Installation, installed
 
@@ -341,6 +341,55 @@ def test_delete_after_a_push_during_teardown_means_gone() -> None:
         loop.controller.reconcile(SLUG)
         loop.now += 20
     assert loop.store.records == {}
+
+
+def test_a_create_event_does_not_undo_the_push_beside_it() -> None:
+    """GitHub sends both for a new branch; during a teardown the commit of the push is kept."""
+    loop = Loop([Thing("a", says=NotReady("draining"))])
+    loop.say(Ref.PRESENT, A)
+    loop.controller.reconcile(SLUG)
+    loop.say(Ref.ABSENT)
+    loop.controller.reconcile(SLUG)
+    loop.say(Ref.PRESENT, B)
+    loop.say(Ref.PRESENT)
+    assert loop.store.records[SLUG].next_commit == B
+
+
+def test_a_branch_is_missing_only_when_it_was_missing_twice() -> None:
+    """A wait for another reason, however long, is no first look."""
+    branches = FakeBranches()
+    branches.heads[(REPOSITORY, "qa/foo")] = A
+    loop = Loop([thing := Thing("a")], branches)
+    loop.say(Ref.PRESENT, A)
+    loop.controller.reconcile(SLUG)
+    loop.now += 3600
+    branches.error = NotReady("rate limit")
+    loop.controller.reconcile(SLUG)
+    loop.now += 120
+    branches.error, branches.heads = None, {}
+    loop.controller.reconcile(SLUG)
+    loop.controller.reconcile(SLUG)
+    assert thing.exists
+    assert loop.state("branch") is State.WAITING
+
+
+def test_a_teardown_that_was_killed_has_begun_all_the_same() -> None:
+    """What follows it is built anew, not taken for untouched."""
+    loop = Loop([thing := Thing("a")])
+    loop.say(Ref.PRESENT, A)
+    loop.controller.reconcile(SLUG)
+    loop.say(Ref.ABSENT)
+
+    def killed(env: Environment) -> None:
+        raise KeyboardInterrupt
+
+    ordinary, thing.delete = thing.delete, killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        loop.controller.reconcile(SLUG)
+    thing.delete = ordinary  # type: ignore[method-assign]
+    loop.say(Ref.PRESENT, A)
+    record = loop.store.records[SLUG]
+    assert (record.desired, record.next_commit) == (Desired.ABSENT, A)
 
 
 def test_a_worker_overtaken_by_a_newer_wish_writes_nothing() -> None:

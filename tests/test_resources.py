@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from qa_env.blueprint import Blueprint
+from qa_env.errors import Failed
 from qa_env.model import Phase, Ref, State
+from qa_env.resources.service import Service
 from tests.installation import A, B, Installation, installed
 
 
@@ -412,3 +416,63 @@ def test_a_changed_capacity_is_forced_on_the_service() -> None:
         assert update.params["forceNewDeployment"] is True
         qa.settle()
         assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+
+
+def test_a_worker_that_keeps_ending_is_not_called_ready() -> None:
+    """ECS calls a task started that dies seconds later; its ends are counted, and said."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        planned = [resource for wave in qa.plan(qa.blueprint).build for resource in wave]
+        (worker,) = [r for r in planned if isinstance(r, Service) and r.name == "worker"]
+        worker = replace(worker, now=lambda: datetime(2026, 1, 1, 0, 5, tzinfo=UTC))
+        env = qa.env(slug)
+        young = replace(env, conditions={k: c for k, c in env.conditions.items() if k != "service/worker"})
+        assert worker.ensure(young)["serving"] == "yes"
+        for _ in range(2):
+            qa.aws.ecs.stop_task("qa-foo-worker", "Essential container in task exited", exit_code=7)
+        with pytest.raises(Failed, match="worker keeps ending: container worker exited with code 7"):
+            worker.ensure(young)
+
+
+def test_a_build_that_a_person_stopped_is_not_started_again() -> None:
+    """An older execution's refusal in the Deploy stage says nothing about the one that was stopped."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        qa.push("qa/foo", B)
+        qa.deliver()
+        qa.engine.step()
+        qa.engine.step()
+        qa.push("qa/foo", "c" * 40)
+        qa.queue.clear()
+        qa.engine.run_until_idle()
+        said = qa.codepipeline.get_pipeline_state(name=slug)["stageStates"][-1]["actionStates"][0]
+        assert said["latestExecution"]["errorDetails"]["message"].startswith("not wanted")
+        qa.run_pass(slug)
+        (newest, *_) = qa.codepipeline.list_pipeline_executions(pipelineName=slug)[
+            "pipelineExecutionSummaries"
+        ]
+        qa.engine.step()
+        qa.codepipeline.stop_pipeline_execution(
+            pipelineName=slug, pipelineExecutionId=newest["pipelineExecutionId"], abandon=False
+        )
+        qa.engine.run_until_idle()
+        qa.deliver()
+        listed = qa.codepipeline.list_pipeline_executions(pipelineName=slug)["pipelineExecutionSummaries"]
+        assert listed[0]["pipelineExecutionId"] == newest["pipelineExecutionId"]
+        assert qa.env(slug).conditions["pipeline"].message == "the build stopped"
+
+
+def test_an_update_that_is_refused_hides_nothing() -> None:
+    """The old version runs on in front of everybody until a person has helped."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        qa.aws.fail("UpdateService", 100, ("AccessDeniedException", "not authorized"))
+        qa.push("qa/foo", B)
+        qa.settle()
+        qa.run_pass(slug)
+        env = qa.env(slug)
+        assert env.conditions["service/app"].state is State.BLOCKED
+        assert env.conditions["curtain/app"].state is State.READY

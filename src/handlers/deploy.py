@@ -48,6 +48,7 @@ def _decide(job: Job, watch: Watch) -> Verdict:
     if env and env.built != job.built:
         try:
             watch.announce(job.slug, job.built)
+            return Verdict(Outcome.CONTINUE, "announced")  # what was said before is not about this build
         except Stale:
             logger.info("built a commit that is not wanted any more")
         env = watch.store.get(job.slug)

@@ -53,12 +53,13 @@ def _handle_or_postpone(
     the tick makes another one anyway, and the push that repairs the branch must not stand behind them.
     """
     attempts = int(record.attributes.approximate_receive_count)
-    message = json.loads(record.body)
-    slug = Slug(message["slug"])
-    logger.append_keys(environment=slug)
     try:
+        message = json.loads(record.body)
+        slug = Slug(message["slug"])
+        logger.append_keys(environment=slug)
         wanted = _request(controller, message)
     except Exception:
+        logger.exception("a message that cannot be written down")
         postpone(record.receipt_handle, min(2**attempts, LONGEST_WAIT))
         raise
     if wanted:

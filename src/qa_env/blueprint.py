@@ -12,7 +12,7 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -196,6 +196,11 @@ class Redis(_Model):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        for name, template in self.variables.items():
+            if re.sub(r"\{(namespace|database)\}", "", template).strip("{}") != re.sub(
+                r"\{(namespace|database)\}", "", template
+            ):
+                raise ValueError(f"variables.{name}: only {{namespace}} and {{database}} are filled in")
         if (self.mode == "none") != (self.secret is None):
             raise ValueError("namespace and database modes need secret, none must not have one")
         if (self.mode == "database") != (self.databases is not None):
@@ -247,6 +252,7 @@ class Blueprint(_Model):
             name = naming.expand(template, slug, branch)
             if not is_ours(name, prefix):
                 raise ValueError(f"{key}.prefix: the name for branch {branch} is {name}, not {prefix}…")
+        self._refuse_shared_variables()
         if len({lb.arn for lb in self.load_balancers}) < len(self.load_balancers):
             raise ValueError("load_balancers: each may be listed once; give it one range of ports")
         if self.pipeline.start == "checks" and self.github is None:
@@ -254,6 +260,21 @@ class Blueprint(_Model):
                 "pipeline.start: checks needs github: one webhook cannot tell that all are green"
             )
         return self
+
+    def _refuse_shared_variables(self) -> None:
+        """A variable that is set twice would take one environment to another's data, or nowhere."""
+        ours = [self.branch_variable, self.threads_variable, "COMMIT", "IMAGE", "QA_ENV_SLUG"]
+        ours += [self.database.variable] if self.database else []
+        ours += list(self.redis.variables)
+        if twice := sorted({name for name in ours if ours.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)}: the name of two variables; give one of them another")
+        given = [("pipeline.environment", self.pipeline.environment)]
+        given += [(f"roles.{name}.environment", role.environment) for name, role in self.roles.items()]
+        for where, variables in given:
+            if taken := sorted(set(variables) & set(ours)):
+                raise ValueError(
+                    f"{where}: {', '.join(taken)} is set for each environment; leave it out here"
+                )
 
     def _data(self) -> Iterable[tuple[str, str, str]]:
         """(key, name template, prefix) of everything that bears no tags."""
@@ -308,7 +329,20 @@ def load(directory: Path) -> dict[str, Blueprint]:
     Raises BlueprintError also where two files would give environments the same names.
     """
     files = sorted(path for path in directory.glob("*.yaml") if not path.name.startswith("example"))
-    read = {path.name: parse(path.read_text("utf-8"), path.name) for path in files}
+    read = {path.name: read_file(path, path.name) for path in files}
+    _refuse_shared(read)
+    return {blueprint.repository: blueprint for blueprint in read.values()}
+
+
+def read_file(path: Path, name: str) -> Blueprint:
+    """One blueprint from its file, which must be UTF-8; `name` is what messages call it."""
+    try:
+        return parse(path.read_text("utf-8"), name)
+    except UnicodeDecodeError as error:
+        raise BlueprintError(f"{name}: not UTF-8 (byte {error.start}): save it as UTF-8") from error
+
+
+def _refuse_shared(read: Mapping[str, Blueprint]) -> None:
     for (file, one), (other_file, other) in itertools.combinations(read.items(), 2):
         if one.repository.lower() == other.repository.lower():
             raise BlueprintError(f"{other_file}: repository is the same as in {file}; give this one another")
@@ -317,7 +351,6 @@ def load(directory: Path) -> dict[str, Blueprint]:
                 f"{other_file}: slug_prefix and branch_prefix make names that {file} makes as well;"
                 " give this one another slug_prefix"
             )
-    return {blueprint.repository: blueprint for blueprint in read.values()}
 
 
 def index(blueprints: Iterable[Blueprint]) -> dict[str, dict[str, Any]]:
@@ -373,7 +406,8 @@ def _keys() -> list[str]:
 
 
 def _short(value: object) -> str:
-    text = value if isinstance(value, str) else type(value).__name__
+    scalar = isinstance(value, str | int | float)
+    text = str(value) if scalar else type(value).__name__
     return repr(text if len(text) <= 60 else text[:57] + "…")
 
 
@@ -383,6 +417,24 @@ def _may_share_slugs(one: Blueprint, other: Blueprint) -> bool:
     return first.startswith(second) or second.startswith(first)
 
 
+def _check(files: list[str]) -> int:
+    """Every mistake of every file, then what they share."""
+    read: dict[str, Blueprint] = {}
+    mistakes = []
+    for file in files:
+        try:
+            read[file] = read_file(Path(file), file)
+        except BlueprintError as error:
+            mistakes.append(str(error))
+    try:
+        _refuse_shared(read)
+    except BlueprintError as error:
+        mistakes.append(str(error))
+    print("\n".join(mistakes), file=sys.stderr, end="\n" if mistakes else "")
+    print("".join(f"{file}: fine\n" for file in read if not mistakes), end="")
+    return 1 if mistakes else 0
+
+
 def main(arguments: list[str]) -> int:
     """`schema`, `check FILE…` or `index DIR`."""
     try:
@@ -390,9 +442,7 @@ def main(arguments: list[str]) -> int:
             case ["schema"]:
                 print(json.dumps(Blueprint.model_json_schema(), indent=2))
             case ["check", *files] if files:
-                for file in files:
-                    parse(Path(file).read_text("utf-8"), file)
-                    print(f"{file}: fine")
+                return _check(files)
             case ["index", directory]:
                 print(json.dumps(index(load(Path(directory)).values()), indent=2))
             case _:

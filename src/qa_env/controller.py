@@ -114,7 +114,7 @@ class Controller:
             repository=blueprint.repository,
             branch=change.branch,
             desired=Desired.ABSENT if change.ref is Ref.ABSENT else Desired.PRESENT,
-            commit=change.commit or (seen.commit if seen and seen.desired is Desired.PRESENT else ""),
+            commit=change.commit or _known_commit(seen),
             before=change.before,
             pushed_at=change.pushed_at,
             generation=0,
@@ -172,7 +172,9 @@ class Controller:
         if env.desired is Desired.PRESENT:
             built, errors = self._build(seen, plan, blueprint)
             return self._finish(env, self._report(seen, built, plan, errors), errors)
-        after, errors = self._tear_down(seen, plan)
+        if not env.begun:
+            self.store.begin(env)  # before anything goes: a pass that dies must not leave this unknown
+        after, errors = self._tear_down(replace(seen, begun=True), plan)
         if not errors and self._gone_twice(env, after):
             return self._end(after)
         return self._finish(env, after, errors)
@@ -205,7 +207,7 @@ class Controller:
         Its refs lag behind its webhooks by seconds, so an answer that contradicts a young wish is asked for
         again, and a branch that vanished without a webhook must be seen missing twice, well apart.
         """
-        if _wants(wish) == _wants(env):
+        if _wants(wish) == _wants(env) or (env.desired is Desired.PRESENT and not env.commit):
             return ""
         if self.clock() - env.generation / 1000 < BELIEF:
             return "GitHub does not show what the webhook said yet; looking again"
@@ -348,6 +350,7 @@ class Controller:
             desired=Desired.PRESENT,
             commit=env.next_commit,
             next_commit="",
+            begun=False,
             generation=self._generation(env),
             at=self._now(),
             built=None,
@@ -376,9 +379,13 @@ class Controller:
     def _condition(
         self, env: Environment, name: str, state: State, message: str, outputs: Outputs | None = None
     ) -> Condition:
-        """`since` is when this state began, so that its age can be shown and alarmed on."""
+        """`since` is when this state began, so that its age can be shown and alarmed on.
+
+        For what GitHub says of the branch it is when this very answer began: `_doubt` counts on it.
+        """
         last = env.conditions.get(name)
         same = last is not None and (last.state, last.generation) == (state, env.generation)
+        same = same and last is not None and (name != BRANCH or last.message == message)
         since = last.since if last and same else self._now()
         return Condition(state, message, dict(outputs or {}), env.generation, since)
 
@@ -409,17 +416,16 @@ def _says(wish: Environment) -> str:
 
 def _after_teardown(seen: Environment | None, wish: Environment) -> Environment:
     """The wish as it can be written: what comes while a teardown is under way waits for its end."""
-    if seen and _begun(seen) and wish.desired is Desired.PRESENT:
+    if seen and seen.begun and wish.desired is Desired.PRESENT:
         return replace(wish, desired=Desired.ABSENT, next_commit=wish.commit, commit=seen.commit)
     return wish
 
 
-def _begun(env: Environment) -> bool:
-    """Has a pass already torn something down? Before that, a push simply overtakes a delete."""
-    torn = env.conditions.keys() - {BRANCH}
-    return env.desired is Desired.ABSENT and (
-        bool(env.next_commit) or any(env.conditions[name].generation == env.generation for name in torn)
-    )
+def _known_commit(seen: Environment | None) -> str:
+    """What a webhook without a commit leaves as it was: a `create` must not undo the push beside it."""
+    if seen is None:
+        return ""
+    return seen.commit if seen.desired is Desired.PRESENT else seen.next_commit
 
 
 def _state(error: Unfinished) -> State:

@@ -157,9 +157,9 @@ REPORTS = frozenset({"commit_status"})
 class Environment:
     """The record: what is wanted and what was last seen; not the truth about AWS.
 
-    `generation` changes with every wish and is the fence of every write. `next_commit` is what a push during
-    the teardown wants built after it. `claims` maps what is claimed (`port/app`, `schema`, `redis`) to the
-    claimed thing; `conditions` is keyed `kind/name` or `kind`.
+    `generation` changes with every wish and is the fence of every write. `begun` is set before a teardown
+    removes anything; `next_commit` is what a push after that wants built. `claims` maps what is claimed
+    (`port/app`, `schema`, `redis`) to the claimed thing; `conditions` is keyed `kind/name` or `kind`.
     """
 
     slug: Slug
@@ -173,6 +173,7 @@ class Environment:
     before: str = ""
     pushed_at: int = 0
     next_commit: str = ""
+    begun: bool = False
     built: Built | None = None
     claims: Mapping[str, Claim] = field(default_factory=dict)
     conditions: Mapping[str, Condition] = field(default_factory=dict)

@@ -61,6 +61,9 @@ class Store(Protocol):
     def desire(self, wish: Environment, seen: Environment | None) -> None:
         """Write what Git wants, if the record is still the one that was seen; otherwise Stale."""
 
+    def begin(self, env: Environment) -> None:
+        """Write that the teardown begins, if the wish still is the one that was seen; otherwise Stale."""
+
     def renew(self, fresh: Environment, seen: Environment) -> None:
         """Replace a torn-down record by a fresh one that keeps its claims; Stale if it moved on."""
 
@@ -116,6 +119,20 @@ class DynamoStore:
                 ExpressionAttributeNames=names,
                 ExpressionAttributeValues={f":{name}": value for name, value in values.items()}
                 | ({":seen": seen.generation} if seen else {}),
+            )
+
+    def begin(self, env: Environment) -> None:
+        is_to_go = "desired = :absent AND generation = :generation"
+        with _stale_if_refused(env.slug):
+            self.table.update_item(
+                Key=_record_key(env.slug),
+                UpdateExpression="SET begun = :true",
+                ConditionExpression=f"attribute_exists(pk) AND {is_to_go}",
+                ExpressionAttributeValues={
+                    ":true": True,
+                    ":absent": str(Desired.ABSENT),
+                    ":generation": env.generation,
+                },
             )
 
     def renew(self, fresh: Environment, seen: Environment) -> None:
@@ -319,6 +336,7 @@ def _from_item(item: Mapping[str, Any]) -> Environment:
         before=item.get("before", ""),
         pushed_at=int(item.get("pushed_at", 0)),
         next_commit=item.get("next_commit", ""),
+        begun=bool(item.get("begun", False)),
         generation=int(item["generation"]),
         by=item.get("by", ""),
         at=item.get("at", ""),

@@ -10,6 +10,8 @@ from qa_env.model import Built, Environment, Slug, State
 from qa_env.store import Store
 
 RETRY_MINUTES = 10  # between passes over what only a person can help
+YOUNG_MINUTES = 30  # after a wish GitHub may still show, late, that it was another
+YOUNG_RECHECK_MINUTES = 5  # between passes over what is settled and young
 RECHECK_MINUTES = 60  # between passes over what is settled: repairs what was changed by hand
 
 
@@ -28,7 +30,9 @@ class Watch:
         woken = []
         for env in self.store.all():
             stuck = _is_stuck(env, minute * 60)
-            period = RECHECK_MINUTES if env.settled else RETRY_MINUTES if stuck else 1
+            young = minute * 60 - env.generation / 1000 < YOUNG_MINUTES * 60
+            settled = YOUNG_RECHECK_MINUTES if young else RECHECK_MINUTES
+            period = settled if env.settled else RETRY_MINUTES if stuck else 1
             if (minute + crc32(env.slug.encode())) % period == 0:
                 self.wake(env.slug, "a look at what is settled" if env.settled else "not settled")
                 woken.append(env.slug)

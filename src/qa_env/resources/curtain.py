@@ -72,6 +72,8 @@ class Curtain:
         coming = env.conditions.get(key("task_definition", self.name))
         if coming is None or coming.state is not State.READY:
             return True
+        if env.conditions[key("service", self.name)].state is State.BLOCKED:
+            return True  # what runs will not be replaced until a person has helped
         rolling = self.blueprint.roles[self.name].deployment.strategy == "rolling"
         return rolling or service.get("task_definition") == coming.outputs["arn"]
 

@@ -136,7 +136,7 @@ class Pipeline:
         if status in RUNNING:
             raise NotReady(f"building: {self._stage(name)}", **known)
         if status in ("Failed", "Stopped"):
-            stage, why, link = self._failure(name)
+            stage, why, link = self._failure(name, known["execution"])
             if not why.startswith(NOT_WANTED):
                 found = (f" in {stage}" if stage else "") + (f": {why}" if why else "")
                 shown = {"log_url": link} if link else {}
@@ -167,9 +167,14 @@ class Pipeline:
         ]
         return running[0] if running else "between two stages"
 
-    def _failure(self, name: str) -> tuple[str, str, str]:
-        """(stage, why, log link) of the action that failed."""
+    def _failure(self, name: str, execution: str) -> tuple[str, str, str]:
+        """(stage, why, log link) of the action of this execution that failed.
+
+        A stage shows the last execution that entered it, which may be an older one.
+        """
         for stage in self.client.get_pipeline_state(name=name)["stageStates"]:
+            if stage.get("latestExecution", {}).get("pipelineExecutionId") != execution:
+                continue
             for action in stage.get("actionStates", []):
                 latest = action.get("latestExecution", {})
                 if latest.get("status") in ("Failed", "Abandoned"):

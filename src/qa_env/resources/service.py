@@ -7,7 +7,7 @@ a tag; the count and the task definition are compared as well, because people ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from qa_env import aws, ecs, naming
 from qa_env.blueprint import Blueprint, Role
 from qa_env.errors import Blocked, Failed, NotReady
-from qa_env.model import Environment, Outputs, Slug
+from qa_env.model import Environment, Outputs, Slug, State, key
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PER_CALL = 10
 TASKS_PER_CALL = 100
+LATELY = timedelta(minutes=5)  # in which ends of tasks count
 PATIENCE = timedelta(minutes=15)  # with a cluster that has no room
 
 
@@ -60,7 +61,7 @@ class Service:
                 self._update(service, mark, self._wanted(env, task["arn"]))
                 serving = self._serving(service) if self._rolls else "no"
                 raise NotReady(f"{self.name} is being replaced", serving=serving, cluster=cluster)
-            return self._state(service, {"task_definition": task["arn"], "cluster": cluster, **about})
+            return self._state(env, service, {"task_definition": task["arn"], "cluster": cluster, **about})
 
     def delete(self, env: Environment) -> None:
         """Delete the service if it is ours and wait until its tasks have stopped."""
@@ -111,7 +112,7 @@ class Service:
         settings = {key: value for key, value in wanted.items() if key != "launchType"}
         if service.get("loadBalancers") and "loadBalancers" not in settings:
             settings |= {"loadBalancers": [], "healthCheckGracePeriodSeconds": 0}
-        if settings.get("capacityProviderStrategy", []) != service.get("capacityProviderStrategy", []):
+        if _strategy(settings) != _strategy(service):
             settings = {"capacityProviderStrategy": [], **settings, "forceNewDeployment": True}
         self.client.update_service(service=service["serviceName"], **settings)
         self.client.tag_resource(
@@ -126,7 +127,10 @@ class Service:
     def _stopping(self, env: Environment) -> bool:
         """Do containers still run? A service counts as gone when its tasks are merely STOPPING."""
         cluster, family = self._cluster(env), naming.service(env.slug, self.name)
-        listed = self.client.list_tasks(cluster=cluster, family=family, desiredStatus="STOPPED")["taskArns"]
+        pages = self.client.get_paginator("list_tasks").paginate(
+            cluster=cluster, family=family, desiredStatus="STOPPED"
+        )
+        listed = [arn for page in pages for arn in page["taskArns"]]
         for start in range(0, len(listed), TASKS_PER_CALL):
             found = self.client.describe_tasks(cluster=cluster, tasks=listed[start : start + TASKS_PER_CALL])
             if any(task["lastStatus"] != "STOPPED" for task in found["tasks"]):
@@ -173,21 +177,34 @@ class Service:
             wanted["healthCheckGracePeriodSeconds"] = role.deployment.grace
         return wanted
 
-    def _state(self, service: ServiceTypeDef, known: dict[str, str]) -> Outputs:
+    def _state(self, env: Environment, service: ServiceTypeDef, known: dict[str, str]) -> Outputs:
         """Ready, failed or still starting, with the reason that ECS gives."""
         (primary,) = [one for one in service["deployments"] if one["status"] == "PRIMARY"]
         known = {**known, "serving": self._serving(service)}
         if primary.get("rolloutState") == "FAILED":
             reason = self._reason(service) or primary.get("rolloutStateReason") or "the deployment failed"
             raise Failed(f"{self.name} does not start: {reason}", **known)
-        if _complete(primary) and len(service["deployments"]) == 1:
+        complete = _complete(primary) and len(service["deployments"]) == 1
+        if complete and self._was_ready(env, known):
+            return known
+        stops = self._stops(service)
+        lately = [task for task in stops if self.now() - task["stoppedAt"] < LATELY]
+        if len(lately) >= self._role.deployment.failures and primary.get("rolloutState") == "COMPLETED":
+            raise Failed(f"{self.name} keeps ending: {_why(stops[-1])}", **known)
+        if complete:
             return known
         no_room = _no_room(service)
         if no_room and self.now() - primary["createdAt"] > PATIENCE:
             raise Failed(f"{self.name} does not start: {no_room}", **known)
         running = f"{primary['runningCount']} of {primary['desiredCount']} running"
-        reason = self._reason(service) if primary.get("failedTasks") else no_room
+        reason = no_room or (_why(stops[-1]) if stops else "")
         raise NotReady(f"{self.name} is starting: {running}{'; ' if reason else ''}{reason}", **known)
+
+    def _was_ready(self, env: Environment, known: Outputs) -> bool:
+        """Was this build ready the last time? Then nobody need look at its past."""
+        last = env.conditions.get(key(self.kind, self.name))
+        same = last is not None and last.outputs.get("execution") == known["execution"]
+        return same and last is not None and last.state is State.READY
 
     def _serving(self, service: ServiceTypeDef) -> str:
         """Does a visitor get an answer? When rolling, the old tasks answer until the new ones do."""
@@ -199,15 +216,28 @@ class Service:
         """Why tasks of this service do not run, as one sentence."""
         if no_room := _no_room(service):
             return no_room
+        stops = self._stops(service)
+        return _why(stops[-1]) if stops else ""
+
+    def _stops(self, service: ServiceTypeDef) -> list[TaskTypeDef]:
+        """Tasks of the wanted revision that ended, oldest first, but not because ECS scaled or replaced them.
+
+        A worker that dies after some seconds counts as started (facts B2-11), so its ends are counted here.
+        """
         listed = self.client.list_tasks(
-            cluster=self.blueprint.cluster, serviceName=service["serviceName"], desiredStatus="STOPPED"
-        )["taskArns"][:PER_CALL]
+            cluster=service["clusterArn"], serviceName=service["serviceName"], desiredStatus="STOPPED"
+        )["taskArns"][:TASKS_PER_CALL]
         if not listed:
-            return ""
-        tasks = self.client.describe_tasks(cluster=self.blueprint.cluster, tasks=listed)["tasks"]
-        current = [one for one in tasks if one.get("taskDefinitionArn") == service["taskDefinition"]]
-        newest = sorted(current or tasks, key=lambda one: str(one.get("stoppedAt", "")))
-        return _why(newest[-1]) if newest else ""
+            return []
+        tasks = self.client.describe_tasks(cluster=service["clusterArn"], tasks=listed)["tasks"]
+        ended = [
+            task
+            for task in tasks
+            if task.get("taskDefinitionArn") == service["taskDefinition"]
+            and "scaling activity" not in task.get("stoppedReason", "").lower()
+            and "stoppedAt" in task
+        ]
+        return sorted(ended, key=lambda task: task["stoppedAt"])
 
     @property
     def _role(self) -> Role:
@@ -240,6 +270,12 @@ def _capacity(role: Role, stg: ServiceTypeDef) -> dict[str, Any]:
     if stg.get("capacityProviderStrategy"):
         return {"capacityProviderStrategy": stg["capacityProviderStrategy"]}
     return {"launchType": stg["launchType"]} if stg.get("launchType") else {}
+
+
+def _strategy(settings: Mapping[str, Any]) -> set[tuple[str, int, int]]:
+    """Comparable: AWS answers with the defaults filled in."""
+    strategy = settings.get("capacityProviderStrategy") or []
+    return {(one["capacityProvider"], one.get("weight", 0), one.get("base", 0)) for one in strategy}
 
 
 def _complete(deployment: DeploymentTypeDef) -> bool:
