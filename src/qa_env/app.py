@@ -155,7 +155,7 @@ def _github(clients: Clients, settings: GitHub) -> GitHubApi:
 
 @functools.cache
 def client(service: str) -> Any:
-    """A boto3 client, made once."""
+    """A boto3 client, made once. (The stubs know only literal names, hence the ignore.)"""
     return boto3.client(service, config=PATIENT if service == "lambda" else USUAL)  # type: ignore[call-overload]
 
 
