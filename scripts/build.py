@@ -32,7 +32,7 @@ SOURCE = ROOT / "src"
 sys.path[:0] = [path for path in (str(ROOT), str(SOURCE)) if path not in sys.path]
 
 from qa_env import blueprint  # noqa: E402  (found through the line above)
-from scripts import imports  # noqa: E402
+from scripts import imports  # noqa: E402  (the same)
 
 FUNCTIONS = ("Webhook", "Reconcile", "Signals", "Sweep", "Deploy", "Datastores", "Page")
 READS_BLUEPRINTS = "qa_env.blueprint"

@@ -268,7 +268,7 @@ class TestMessages:
             ({"branch_variable": "DB_NAME"}, "DB_NAME: the name of two variables"),
             ({"pipeline.environment": {"IMAGE": "x"}}, "pipeline.environment: IMAGE is set for each"),
             ({"roles.app.environment": {"DB_NAME": "stg"}}, "roles.app.environment: DB_NAME is set for each"),
-            ({"redis.variables": {"REDIS_DB": "{db}"}}, "only {namespace} and {database} are filled in"),
+            ({"redis.variables": {"REDIS_DB": "x{db}y"}}, "only {namespace} and {database} are filled in"),
         ],
     )
     def test_a_variable_has_one_meaning(self, changes: dict[str, Any], said: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from qa_env.blueprint import Blueprint
-from qa_env.errors import Failed
+from qa_env.errors import Failed, NotReady
 from qa_env.model import Phase, Ref, State
 from qa_env.resources.service import Service
 from tests.installation import A, B, Installation, installed
@@ -63,10 +63,11 @@ def test_https_listener_has_the_certificate() -> None:
     ("capacity", "expected"),
     [
         ({"launch_type": "FARGATE"}, {"launchType": "FARGATE"}),
+        ({"launch_type": "EC2"}, {"launchType": "EC2"}),
         ({"provider": "FARGATE_SPOT"}, {"capacityProviderStrategy": "FARGATE_SPOT"}),
         (None, {"launchType": "FARGATE"}),
     ],
-    ids=["fargate", "spot", "as-stg"],
+    ids=["fargate", "ec2", "spot", "as-stg"],
 )
 def test_capacity_is_the_blueprints_or_stgs(
     capacity: dict[str, str] | None, expected: dict[str, str]
@@ -84,6 +85,9 @@ def test_capacity_is_the_blueprints_or_stgs(
             "capacityProviderStrategy": strategy[0].get("capacityProvider"),
         }
         assert expected.items() <= found.items()
+        task = qa.aws.client("ecs").describe_task_definition(taskDefinition=service["taskDefinition"])
+        where = "EC2" if "EC2" in expected.values() else "FARGATE"
+        assert task["taskDefinition"]["requiresCompatibilities"] == [where]
 
 
 def test_a_deployment_stops_first_or_rolls_as_the_blueprint_says() -> None:
@@ -476,3 +480,34 @@ def test_an_update_that_is_refused_hides_nothing() -> None:
         env = qa.env(slug)
         assert env.conditions["service/app"].state is State.BLOCKED
         assert env.conditions["curtain/app"].state is State.READY
+
+
+def test_an_unhealthy_task_is_said() -> None:
+    """It has neither an exit code nor a pull error, only the load balancer's verdict."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.deliver()
+        qa.engine.run_until_idle()
+        qa.deliver()
+        qa.aws.ecs.stop_task("qa-foo-app", "Task failed ELB health checks in (target-group qa-foo-app)")
+        qa.aws.ecs.fail("qa-foo-app", "tasks failed to start")
+        qa.run_pass(slug)
+        assert "unhealthy: Task failed ELB health checks" in qa.env(slug).conditions["service/app"].message
+
+
+def test_a_cluster_without_room_fails_the_start_after_a_quarter_of_an_hour() -> None:
+    """ECS would go on trying for ever, and the Deploy action with it."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.deliver()
+        qa.engine.run_until_idle()
+        qa.deliver()
+        qa.aws.ecs.event(
+            "qa-foo-worker", "was unable to place a task. Reason: No Container Instances were found."
+        )
+        planned = [resource for wave in qa.plan(qa.blueprint).build for resource in wave]
+        (worker,) = [r for r in planned if isinstance(r, Service) and r.name == "worker"]
+        with pytest.raises(NotReady, match="no room on the cluster"):
+            replace(worker, now=lambda: datetime(2026, 1, 1, 0, 10, tzinfo=UTC)).ensure(qa.env(slug))
+        with pytest.raises(Failed, match="no room on the cluster: No Container Instances were found"):
+            replace(worker, now=lambda: datetime(2026, 1, 1, 0, 20, tzinfo=UTC)).ensure(qa.env(slug))

@@ -68,8 +68,10 @@ def attach(client: CodePipelineClient, engine: Engine) -> None:
         text = target.decode() if isinstance(target, bytes) else str(target)
         body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
         status, content = respond(engine, text, body)
+        # _Body has the part of urllib3's response that botocore reads.
         return AWSResponse(request.url, status, HEADERS, _Body(content))  # type: ignore[arg-type]
 
+    # The stubs know the handlers of other events only.
     client.meta.events.register_first("before-send.codepipeline.*", answer)  # type: ignore[arg-type]
 
 

@@ -112,7 +112,7 @@ class Capacity(_Model):
 
     @property
     def fargate(self) -> bool:
-        """Fargate or Fargate Spot: the task definition must say that it fits there."""
+        """Fargate or Fargate Spot, not EC2: the task definition must say where it fits."""
         return "FARGATE" in (self.launch_type or self.provider or "")
 
 
@@ -197,9 +197,7 @@ class Redis(_Model):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         for name, template in self.variables.items():
-            if re.sub(r"\{(namespace|database)\}", "", template).strip("{}") != re.sub(
-                r"\{(namespace|database)\}", "", template
-            ):
+            if set(re.findall(r"\{[^}]*\}", template)) - {"{namespace}", "{database}"}:
                 raise ValueError(f"variables.{name}: only {{namespace}} and {{database}} are filled in")
         if (self.mode == "none") != (self.secret is None):
             raise ValueError("namespace and database modes need secret, none must not have one")

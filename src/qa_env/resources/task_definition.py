@@ -143,8 +143,8 @@ class TaskDefinition:
         wanted = {key: stg[key] for key in COPIED if stg.get(key)}
         wanted["family"] = naming.service(env.slug, self.name)
         wanted |= {key: str(size) for key, size in (("cpu", role.cpu), ("memory", role.memory)) if size}
-        if role.capacity and role.capacity.fargate:
-            wanted["requiresCompatibilities"] = ["FARGATE"]
+        if role.capacity:  # STG's own may name the other one only
+            wanted["requiresCompatibilities"] = ["FARGATE" if role.capacity.fargate else "EC2"]
         wanted["containerDefinitions"] = self._containers(env, built, stg["containerDefinitions"])
         return wanted
 

@@ -1,0 +1,55 @@
+"""The composition root: secrets by reference, and what is put on the queue."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from qa_env import app
+from qa_env.model import Slug
+from tests.strict_aws import StrictAWS, World, strict_aws
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StrictAWS, World]]:
+    """An account whose clients the product makes by itself."""
+    with strict_aws() as aws:
+        world = aws.world()
+        monkeypatch.setenv("AWS_DEFAULT_REGION", aws.region)
+        monkeypatch.setenv("QA_ENV_QUEUE_URL", world.queue_url)
+        app.client.cache_clear()
+        yield aws, world
+        app.client.cache_clear()
+
+
+def test_secrets_are_read_by_reference(account: tuple[StrictAWS, World]) -> None:
+    """From Secrets Manager and, decrypted, from SSM."""
+    aws, _ = account
+    aws.client("secretsmanager").create_secret(Name="stg/redis", SecretString="from the manager")
+    aws.client("ssm").put_parameter(Name="/stg/mysql", Value="from the store", Type="SecureString")
+    read = app.secret_reader()
+    assert read("secretsmanager:stg/redis") == "from the manager"
+    assert read("ssm:/stg/mysql") == "from the store"
+
+
+def test_every_wake_up_is_delivered(account: tuple[StrictAWS, World]) -> None:
+    """One that comes during a pass must cause another pass: none is taken for a duplicate."""
+    aws, world = account
+    sqs = aws.client("sqs")
+    for _ in range(2):
+        app.wake(Slug("qa-foo"), "a test")
+    received = sqs.receive_message(QueueUrl=world.queue_url, MaxNumberOfMessages=10)["Messages"]
+    assert [json.loads(one["Body"]) for one in received] == [{"slug": "qa-foo", "why": "a test"}] * 2
+
+
+def test_a_postponed_message_comes_back(account: tuple[StrictAWS, World]) -> None:
+    """At once, if so asked; the queue's own time-out would hide it for longer."""
+    aws, world = account
+    app.wake(Slug("qa-foo"), "a test")
+    (first,) = aws.client("sqs").receive_message(QueueUrl=world.queue_url)["Messages"]
+    assert "Messages" not in aws.client("sqs").receive_message(QueueUrl=world.queue_url)
+    app.postpone(first["ReceiptHandle"], 0)
+    (again,) = aws.client("sqs").receive_message(QueueUrl=world.queue_url)["Messages"]
+    assert again["Body"] == first["Body"]
