@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from qa_env.errors import Stale
-from qa_env.model import Built, Claim, Desired, Environment, Slug
+from qa_env.model import Asked, Built, Claim, Desired, Environment, Slug
 from qa_env.store import Event, Taken
 
 
@@ -18,11 +18,12 @@ class MemoryStore:
         self.records: dict[Slug, Environment] = {}
         self.claims: dict[Claim, Slug] = {}
         self.events: dict[Slug, list[Event]] = {}
+        self.builds: dict[str, list[int]] = {}
 
     def get(self, slug: Slug) -> Environment | None:
         return self.records.get(slug)
 
-    def all(self) -> Iterator[Environment]:
+    def all(self, *, consistent: bool = True) -> Iterator[Environment]:
         return iter(list(self.records.values()))
 
     def desire(self, wish: Environment, seen: Environment | None) -> None:
@@ -30,7 +31,8 @@ class MemoryStore:
         if (current.generation if current else None) != (seen.generation if seen else None):
             raise Stale(wish.slug)
         if current:
-            kept = {name: getattr(current, name) for name in ("claims", "conditions", "built", "begun")}
+            others = ("claims", "conditions", "built", "begun", "asked", "visited")
+            kept = {name: getattr(current, name) for name in others}
             self.records[wish.slug] = replace(wish, **kept)
         else:
             self.records[wish.slug] = replace(wish, claims={}, conditions={}, built=None, begun=False)
@@ -45,7 +47,8 @@ class MemoryStore:
         current = self._current(fresh.slug, seen.generation)
         if current.desired is not Desired.ABSENT:
             raise Stale(fresh.slug)
-        self.records[fresh.slug] = replace(fresh, built=None, conditions={}, begun=False)
+        fresh = replace(fresh, built=None, conditions={}, begun=False, asked=Asked(), visited=0)
+        self.records[fresh.slug] = fresh
 
     def claim(self, env: Environment, claims: Mapping[str, Claim]) -> Environment:
         current = self._current(env.slug, env.generation)
@@ -72,9 +75,23 @@ class MemoryStore:
         del self.records[env.slug]
         self.claims = {claim: slug for claim, slug in self.claims.items() if slug != env.slug}
 
-    def note(self, slug: Slug, by: str, text: str) -> None:
+    def ask(self, env: Environment, asked: Asked) -> None:
+        current = self._current(env.slug, env.generation)
+        self.records[env.slug] = replace(current, asked=asked)
+
+    def visit(self, slug: Slug, at: int) -> None:
+        if slug in self.records:
+            self.records[slug] = replace(self.records[slug], visited=at)
+
+    def took(self, repository: str, seconds: int) -> None:
+        self.builds[repository] = [*self.durations(repository), seconds][-10:]
+
+    def durations(self, repository: str) -> list[int]:
+        return self.builds.get(repository, [])
+
+    def note(self, slug: Slug, by: str, text: str, *, kind: str = "", phase: str = "") -> None:
         events = self.events.setdefault(slug, [])
-        events.insert(0, Event(f"{len(events):06}", by, text))
+        events.insert(0, Event(f"{len(events):06}", by, text, kind, phase))
 
     def history(self, slug: Slug) -> list[Event]:
         return self.events.get(slug, [])[:200]
@@ -114,6 +131,8 @@ class FakeDatastores:
 
     def __init__(self) -> None:
         self.schemas: set[str] = set()
+        self.migrated: dict[str, list[str]] = {}
+        """Schema → the commits whose migrations ran in it since it was created."""
         self.keys: dict[str, int] = {}
         self.error: dict[str, Any] | None = None
         self.requests: list[Mapping[str, Any]] = []
@@ -124,6 +143,10 @@ class FakeDatastores:
             return self.error
         return self._mysql(request) if request["store"] == "mysql" else self._redis(request)
 
+    def migrate(self, schema: str, commit: str) -> None:
+        """What the pipeline's Migrate stage does."""
+        self.migrated.setdefault(schema, []).append(commit)
+
     def _mysql(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         match request["action"]:
             case "ensure":
@@ -131,6 +154,7 @@ class FakeDatastores:
                 return {"name": request["name"]}
             case "delete":
                 self.schemas.discard(request["name"])
+                self.migrated.pop(request["name"], None)
                 return {"gone": "yes"}
             case _:
                 return {"names": sorted(self.schemas)}

@@ -134,6 +134,27 @@ class TestMessages:
                 "TCP",
                 "load_balancers.0.protocol: Input should be 'HTTP' or 'HTTPS'",
             ),
+            (
+                "load_balancers.0.oidc",
+                {
+                    "secret": "ssm:/oidc",
+                    "issuer": "https://login.example.com",
+                    "authorization_endpoint": "https://login.example.com/a",
+                    "token_endpoint": "https://login.example.com/t",
+                    "user_info_endpoint": "https://login.example.com/u",
+                },
+                "load_balancers.0: oidc needs protocol HTTPS",
+            ),
+            (
+                "page",
+                {"buttons": ["drop"]},
+                "page.buttons.0: Input should be 'redeploy', 'reset' or 'delete'",
+            ),
+            ("page", {"url": "javascript:alert(1)"}, "page.url: String should match pattern"),
+            ("slack", {"secret": "xoxb-1"}, "slack.secret: String should match pattern"),
+            ("slack", {"secret": "ssm:/slack", "channel": "#a b"}, "slack.channel: String should match"),
+            ("sleep_after", 0, "sleep_after: Input should be greater than or equal to 1"),
+            ("language", "fr", "language: Input should be 'en' or 'ja'"),
             ("load_balancers", [], "load_balancers: Tuple should have at least 1 item"),
             ("roles", {}, "roles: Dictionary should have at least 1 item"),
             (

@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from qa_env.errors import Stale
-from qa_env.model import Built, Claim, Condition, Desired, Environment, State
+from qa_env.model import Asked, Built, Claim, Condition, Desired, Environment, State
 from qa_env.store import DynamoStore, Store, Taken
 from tests.fakes import MemoryStore
 from tests.making import A, B, environment, said
@@ -477,3 +477,72 @@ class TestTable:
             list(pool.map(try_it, made))
         holders = [env.slug for env in dynamo.all() if env.claims]
         assert holders == [dynamo.holder(SCHEMA["schema"])]
+
+
+class TestBeyondGit:
+    def test_what_people_ask_for_is_kept_beside_everything_else(self, store: Store) -> None:
+        """The page's attribute survives passes and pushes, and changes none of theirs."""
+        env = stored(store)
+        asked = Asked(redeploy=1, reset=2, awake=3, dismissed=A, by="花子")
+        store.ask(env, asked)
+        store.save(environment(conditions={"schema": said(State.READY)}))
+        store.desire(environment(commit=B, generation=8), env)
+        after = now(store, env)
+        assert (after.asked, after.commit) == (asked, B)
+        assert after.conditions == {"schema": said(State.READY)}
+
+    def test_asking_of_what_moved_on_is_stale(self, store: Store) -> None:
+        """The person saw another commit than the one that is wanted now."""
+        env = stored(store)
+        store.desire(environment(commit=B, generation=8), env)
+        with pytest.raises(Stale):
+            store.ask(env, Asked(redeploy=1))
+        assert now(store, env).asked == Asked()
+
+    def test_asking_of_nothing_makes_no_ghost(self, store: Store) -> None:
+        env = environment()
+        with pytest.raises(Stale):
+            store.ask(env, Asked(redeploy=1))
+        store.visit(env.slug, 5)
+        assert store.get(env.slug) is None
+
+    def test_a_visit_is_remembered(self, store: Store) -> None:
+        env = stored(store)
+        store.visit(env.slug, 1_793_586_000_000)
+        assert now(store, env).visited == 1_793_586_000_000
+
+    def test_a_new_life_knows_no_old_wishes(self, store: Store) -> None:
+        """Neither that its commit was unwanted, nor who visited it."""
+        env = stored(store, desired=Desired.ABSENT)
+        store.ask(env, Asked(dismissed=A))
+        store.visit(env.slug, 5)
+        store.renew(environment(generation=9), env)
+        assert (now(store, env).asked, now(store, env).visited) == (Asked(), 0)
+
+    def test_the_last_ten_durations_are_known(self, store: Store) -> None:
+        """Per repository, the newest last."""
+        for seconds in range(12):
+            store.took("example/shop", seconds)
+        store.took("example/other", 99)
+        assert store.durations("example/shop") == list(range(2, 12))
+        assert store.durations("example/none") == []
+        assert list(store.all()) == []
+
+    def test_an_event_has_a_kind_and_a_phase(self, store: Store) -> None:
+        env = environment()
+        store.note(env.slug, "qa-env", "schema: ready", kind="pass", phase="ready")
+        store.note(env.slug, "dev", "hello")
+        plain, passed = store.history(env.slug)
+        assert (passed.kind, passed.phase, passed.text) == ("pass", "ready", "schema: ready")
+        assert (plain.kind, plain.phase) == ("", "")
+
+
+def test_a_wish_of_a_newer_build_can_be_read(dynamo: DynamoStore) -> None:
+    """Rolling back the controller must not stop an environment."""
+    env = stored(dynamo)
+    dynamo.table.update_item(
+        Key={"pk": "environment", "sk": str(env.slug)},
+        UpdateExpression="SET asked = :asked",
+        ExpressionAttributeValues={":asked": json.dumps({"redeploy": 5, "paint": "blue"})},
+    )
+    assert now(dynamo, env).asked == Asked(redeploy=5)

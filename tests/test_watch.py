@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from qa_env.errors import Stale
-from qa_env.model import Built, Condition, Desired, Slug, State
+from qa_env.errors import Rejected, Stale
+from qa_env.model import Asked, Built, Condition, Desired, Phase, Slug, State, Wish
 from qa_env.watch import RECHECK_MINUTES, RETRY_MINUTES, Watch
 from tests.fakes import MemoryStore
 from tests.making import A, B, environment, said
@@ -152,3 +152,86 @@ def test_announcing_what_is_not_wanted_changes_nothing(woken: Woken, case: str) 
     assert woken.store.get(Slug("qa-foo")) == before
     assert woken.store.history(Slug("qa-foo")) == []
     assert woken.queue == []
+
+
+# --- what people ask for -----------------------------------------------------------------------------------
+
+
+def asked(woken: Woken, slug: str = "qa-foo") -> Asked:
+    env = woken.store.get(Slug(slug))
+    assert env is not None
+    return env.asked
+
+
+@pytest.mark.parametrize("wish", list(Wish))
+def test_a_wish_is_written_down_and_wakes(woken: Woken, wish: Wish) -> None:
+    """Nothing else is done here; the history says who wanted it."""
+    woken.add("qa-foo", said(READY))
+    woken.watch.ask(Slug("qa-foo"), wish, "花子")
+    assert [slug for slug, _ in woken.queue] == ["qa-foo"]
+    newest = woken.store.history(Slug("qa-foo"))[0]
+    assert (newest.by, newest.kind) == ("花子", wish)
+    assert asked(woken).by == "花子"
+
+
+def test_each_wish_says_what_it_means(woken: Woken) -> None:
+    """A reset deploys again, too; a deletion is of the commit that one sees."""
+    woken.add("qa-foo", said(READY))
+    woken.watch.ask(Slug("qa-foo"), Wish.REDEPLOY, "a")
+    assert asked(woken).redeploy > 0 == asked(woken).reset
+    woken.watch.ask(Slug("qa-foo"), Wish.RESET, "a")
+    assert asked(woken).redeploy == asked(woken).reset > 0
+    assert asked(woken).dismissed == ""
+    woken.watch.ask(Slug("qa-foo"), Wish.DELETE, "a")
+    assert asked(woken).dismissed == A
+    assert asked(woken).reset > 0, "an earlier wish stays"
+
+
+@pytest.mark.parametrize("desired", [None, Desired.ABSENT])
+def test_nothing_can_be_asked_of_what_is_gone(woken: Woken, desired: Desired | None) -> None:
+    if desired:
+        woken.add("qa-foo", said(GONE), desired=desired)
+    with pytest.raises(Rejected) as refusal:
+        woken.watch.ask(Slug("qa-foo"), Wish.REDEPLOY, "a")
+    assert refusal.value.status == 404
+    assert woken.queue == []
+
+
+def test_what_changed_under_ones_eyes_is_refused(woken: Woken, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody pushed between the look and the wish."""
+    woken.add("qa-foo", said(READY))
+    seen = woken.store.get(Slug("qa-foo"))
+    assert seen is not None
+    woken.store.desire(replace(seen, commit=B, generation=8), seen)
+    monkeypatch.setattr(woken.store, "get", lambda slug: seen)
+    with pytest.raises(Rejected) as refusal:
+        woken.watch.ask(Slug("qa-foo"), Wish.DELETE, "a")
+    assert refusal.value.status == 409
+    assert woken.queue == []
+
+
+def test_a_visitor_wakes_what_sleeps(woken: Woken) -> None:
+    """And only that: whoever looks at what is being built changes nothing."""
+    woken.add("qa-foo", said(READY))
+    woken.watch.awaken(Slug("qa-foo"))
+    woken.watch.awaken(Slug("qa-bar"))
+    assert (asked(woken), woken.queue) == (Asked(), [])
+    asleep = replace(
+        woken.store.records[Slug("qa-foo")], conditions={"service/app": said(READY, asleep="yes")}
+    )
+    woken.store.save(asleep)
+    assert asleep.phase is Phase.ASLEEP
+    woken.watch.awaken(Slug("qa-foo"))
+    assert asked(woken).awake > 0
+    assert woken.store.history(Slug("qa-foo"))[0].kind == "awoken"
+    assert [slug for slug, _ in woken.queue] == ["qa-foo"]
+
+
+def test_whoever_is_not_told_yet_is_looked_at_again(woken: Woken) -> None:
+    """A report that waits for GitHub is tried every minute, one that needs a person every ten."""
+    for slug, state in (("qa-told", READY), ("qa-waiting", WAITING), ("qa-refused", BLOCKED)):
+        env = environment(slug)
+        woken.store.desire(env, None)
+        woken.store.save(env.with_conditions({"service/app": long(READY), "slack": long(state)}))
+    times = woken.swept(HOUR)
+    assert times == {"qa-told": 1, "qa-waiting": HOUR, "qa-refused": HOUR // RETRY_MINUTES}

@@ -61,6 +61,7 @@ _REFUSED = frozenset(
         "ValidationError",
         "ValidationException",
         "InvalidConfigurationRequest",
+        "InvalidLoadBalancerAction",
         "InvalidStructureException",
         "InvalidActionDeclarationException",
         "InvalidStageDeclarationException",

@@ -55,6 +55,19 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Oidc(_Model):
+    """A log-in in front of every environment, done by the load balancer. The secret holds JSON with client_id
+    and client_secret; the identity provider must know `https://<host>:<port>/oauth2/idpresponse`."""
+
+    secret: SecretRef
+    issuer: str = Field(pattern=r"^https://[^\s?#]+$")
+    authorization_endpoint: str = Field(pattern=r"^https://[^\s#]+$")
+    token_endpoint: str = Field(pattern=r"^https://[^\s#]+$")
+    user_info_endpoint: str = Field(pattern=r"^https://[^\s#]+$")
+    scope: str = Field(default="openid email", pattern=r"^openid( [a-z_:.-]+)*$")
+    session_timeout: int = Field(default=604800, ge=1, le=604800, description="Seconds.")
+
+
 class LoadBalancer(_Model):
     """A load balancer for QA and the ports that environments may claim on it."""
 
@@ -64,12 +77,15 @@ class LoadBalancer(_Model):
     protocol: Literal["HTTP", "HTTPS"] = "HTTP"
     certificate_arn: str | None = None
     ssl_policy: str = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+    oidc: Oidc | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         first, last = self.port_range.start, self.port_range.stop - 1
         if not 1 <= first <= last <= 65535:
             raise ValueError("ports must be first-last with 1 <= first <= last <= 65535")
+        if self.oidc and self.protocol != "HTTPS":
+            raise ValueError("oidc needs protocol HTTPS: the load balancer logs nobody in without")
         if (self.protocol == "HTTPS") != (self.certificate_arn is not None):
             raise ValueError("HTTPS needs certificate_arn, HTTP must not have one")
         return self
@@ -220,6 +236,37 @@ class GitHub(_Model):
 
     secret: SecretRef
     api_url: str = Field(default="https://api.github.com", pattern=r"^https?://[^?#\s]+$")
+    report: tuple[Literal["commit_status", "deployment", "pull_request"], ...] = Field(
+        default=("commit_status", "deployment", "pull_request"),
+        description="Where to tell people; each needs its permission.",
+    )
+
+    @property
+    def web_url(self) -> str:
+        """Where people look at what the API is about; GitHub Enterprise Server has the API under /api/v3."""
+        return self.api_url.rstrip("/").removesuffix("/api/v3").replace("://api.", "://")
+
+
+class Slack(_Model):
+    """Where to tell people in Slack. The secret holds JSON: `{"token": …}` of a bot, whose messages are
+    edited in place, or `{"webhook_url": …}`, which can only add messages."""
+
+    secret: SecretRef
+    channel: str | None = Field(
+        default=None, pattern=r"^[#A-Za-z0-9_.-]{1,80}$", description="Needed with a token: its id is best."
+    )
+    api_url: str = Field(default="https://slack.com/api", pattern=r"^https?://[^?#\s]+$")
+
+
+class Page(_Model):
+    """The list of all environments: where it is, and what it may be asked for."""
+
+    url: str | None = Field(
+        default=None, pattern=r"^https?://[^\s?#/]+/?$", description="Of the list; reports link to it."
+    )
+    buttons: tuple[Literal["redeploy", "reset", "delete"], ...] = Field(
+        default=(), description="What visitors of the page may do."
+    )
 
 
 class Blueprint(_Model):
@@ -239,6 +286,11 @@ class Blueprint(_Model):
     database: Database | None = None
     redis: Redis = Redis()
     github: GitHub | None = None
+    slack: Slack | None = None
+    sleep_after: int | None = Field(default=None, ge=1, le=720, description="Hours without a visit.")
+    events: bool = Field(default=True, description="Tell EventBridge's default bus (docs/events.md).")
+    page: Page = Page()
+    language: Literal["en", "ja"] = Field(default="en", description="Of what is posted.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -23,6 +23,8 @@ from qa_env.errors import Blocked, Failed, Rejected, Stale, Unfinished
 from qa_env.model import (
     REDIS,
     SCHEMA,
+    SHOWN,
+    Asked,
     Change,
     Condition,
     Desired,
@@ -32,6 +34,7 @@ from qa_env.model import (
     Resource,
     Slug,
     State,
+    is_report,
     key,
 )
 from qa_env.ordering import is_late
@@ -42,8 +45,10 @@ logger = logging.getLogger(__name__)
 CLAIMS = "claims"
 BRANCH = "branch"
 DATA = {SCHEMA: "schema", REDIS: "keyspace"}  # claim → kind of what it is the mark of
+NOTHING_LEFT = "looked twice, nothing is left"
 ATTEMPTS = 4
 BELIEF = 60  # seconds that GitHub's refs may lag behind its webhooks
+FAREWELL = 600  # seconds that the record waits, with nothing left, for the news of it to be told
 
 
 class Claiming(Protocol):
@@ -56,8 +61,8 @@ class Claiming(Protocol):
 class Plan:
     """One repository's resources: `build` and `tear_down` are waves, each role's things among them.
 
-    `retired(env)` gives the resources of what the environment has and the blueprint no longer does; `reports`
-    tell people and speak last, also of an environment that cannot be begun.
+    `retired(env)` gives the resources of what the environment has and the blueprint no longer does. `reports`
+    tell people: they speak when everything else is written down, and hold nothing up.
     """
 
     claims: Claiming
@@ -105,9 +110,8 @@ class Controller:
         if change.ref is Ref.CHECKED or (seen is None and change.ref is Ref.ABSENT):
             return
         if seen and self._asks(blueprint) is None and is_late(seen, change):
-            self.store.note(
-                slug, change.by, f"ignored a late {change.event} of {change.commit or 'no commit'}"
-            )
+            said = f"ignored a late {change.event} of {change.commit or 'no commit'}"
+            self.store.note(slug, change.by, said, kind="late")
             return
         wish = Environment(
             slug=slug,
@@ -132,7 +136,7 @@ class Controller:
             return self._remember_order(seen, wish)
         wish = replace(wish, generation=self._generation(seen), at=self._now())
         self.store.desire(wish, seen)
-        self.store.note(wish.slug, wish.by, _says(wish))
+        self.store.note(wish.slug, wish.by, _says(wish), kind=_kind(wish))
         return wish
 
     def _remember_order(self, seen: Environment, wish: Environment) -> Environment:
@@ -163,21 +167,27 @@ class Controller:
     def _pass(self, env: Environment) -> Environment | None:
         blueprint = self.blueprints.get(env.repository)
         if blueprint is None:
-            return self._finish(env, env.with_conditions({BRANCH: self._no_blueprint(env)}))
+            return self._finish(env, env.with_conditions({BRANCH: self._no_blueprint(env)}), None)
         plan = self.plan(blueprint)
-        env, branch, error = self._look(env, plan)
+        env, branch, error = self._look(self._dismiss(env), plan)
         seen = env.with_conditions({BRANCH: branch})
         if branch.state is not State.READY:
-            return self._finish(env, seen, [error] if error else [])
+            return self._finish(env, seen, plan, [error] if error else [])
         if env.desired is Desired.PRESENT:
-            built, errors = self._build(seen, plan, blueprint)
-            return self._finish(env, self._report(seen, built, plan, errors), errors)
+            after, errors = self._build(seen, plan)
+            return self._finish(env, after, plan, errors)
         if not env.begun:
             self.store.begin(env)  # before anything goes: a pass that dies must not leave this unknown
         after, errors = self._tear_down(replace(seen, begun=True), plan)
         if not errors and self._gone_twice(env, after):
-            return self._end(after)
-        return self._finish(env, after, errors)
+            return self._farewell(env, after, plan)
+        return self._finish(env, after, plan, errors)
+
+    def _dismiss(self, env: Environment) -> Environment:
+        """Somebody asked the page to remove this commit's environment, though the branch stays."""
+        if env.desired is Desired.PRESENT and env.commit and env.asked.dismissed == env.commit:
+            return self._desire(env, replace(env, desired=Desired.ABSENT, by=env.asked.by))
+        return env
 
     def _look(self, env: Environment, plan: Plan) -> tuple[Environment, Condition, Exception | None]:
         """Ask GitHub where the branch is before acting; without credentials the last webhook counts."""
@@ -189,6 +199,8 @@ class Controller:
             return env, self._condition(env, BRANCH, _state(error), str(error)), None
         except Exception as error:
             return env, self._unexpected(env, BRANCH, error, {}), error
+        if head and head == env.asked.dismissed:
+            return env, self._condition(env, BRANCH, State.READY, "nobody wants this commit any more"), None
         desired = Desired.PRESENT if head else Desired.ABSENT
         wish = replace(env, desired=desired, commit=head or env.commit, next_commit="")
         if doubt := self._doubt(env, _after_teardown(env, wish)):
@@ -218,9 +230,7 @@ class Controller:
             return "" if last and seen and last.age(self.clock()) >= BELIEF / 2 else missing
         return ""
 
-    def _build(
-        self, env: Environment, plan: Plan, blueprint: Blueprint
-    ) -> tuple[Environment, list[Exception]]:
+    def _build(self, env: Environment, plan: Plan) -> tuple[Environment, list[Exception]]:
         """Ensure everything, wave by wave; what nothing spoke of in this pass is no longer said."""
         env, claims, error = self._claim(env, plan)
         if claims.state is not State.READY:
@@ -248,14 +258,34 @@ class Controller:
         return env, self._condition(env, CLAIMS, State.READY, "", held), None
 
     def _report(
-        self, before: Environment, env: Environment, plan: Plan, errors: list[Exception]
+        self,
+        env: Environment,
+        plan: Plan,
+        reports: Sequence[Resource],
+        act: Callable[[Resource, Environment], Outputs | None],
     ) -> Environment:
-        """Reports see what they said last, so that they say it once."""
-        said = dict(env.conditions)
+        """Let these reports speak and write down at once what they said: the next pass must not repeat it.
+
+        Whatever stops one is its condition, and reason enough for the tick to come back; nothing is raised.
+        """
         names = {key(report.kind, report.name) for report in plan.reports}
-        last = {name: c for name, c in before.conditions.items() if name in names}
-        env = self._wave(replace(env, conditions=last | said), plan.reports, _ensure, said, errors)
-        return replace(env, conditions=said)
+        kept = {n: c for n, c in env.conditions.items() if not is_report(n) or n in names}
+        said: dict[str, Condition] = {}
+        after = self._wave(replace(env, conditions=kept), reports, act, said, [])
+        if after.conditions != env.conditions:
+            self.store.save(after)
+        return after
+
+    def _farewell(self, before: Environment, after: Environment, plan: Plan) -> Environment | None:
+        """Nothing is left: say so, then forget. Who cannot be told delays that, but not for long."""
+        after = _with_reports(before, after)
+        silent = [r for r in plan.reports if not _is_told(after, r)]
+        after = self._report(after, plan, silent, _delete) if silent else after
+        ages = [c.age(self.clock()) for name, c in after.conditions.items() if not is_report(name)]
+        waiting = [r for r in silent if not _is_told(after, r) and not _is_hopeless(after, r)]
+        if waiting and min(ages) < FAREWELL and not after.next_commit:
+            return after
+        return self._end(after)
 
     def _tear_down(self, env: Environment, plan: Plan) -> tuple[Environment, list[Exception]]:
         said = {BRANCH: env.conditions[BRANCH]}
@@ -309,28 +339,39 @@ class Controller:
         return replace(self._condition(env, name, State.FAILED, said, known), unexpected=True)
 
     def _finish(
-        self, before: Environment, after: Environment, errors: Sequence[Exception] = ()
+        self,
+        before: Environment,
+        after: Environment,
+        plan: Plan | None,
+        errors: Sequence[Exception] = (),
     ) -> Environment:
-        """Save once; note what changed; ask for another pass if something did."""
+        """Save once; note what changed; ask for another pass if something did; then tell people."""
+        after = _with_reports(before, after)
         if after.conditions != before.conditions:
             self.store.save(after)
         changed = [name for name, c in after.conditions.items() if _news(before.conditions.get(name), c)]
-        for name in changed:
-            condition = after.conditions[name]
-            said = f"{name}: {condition.state}{f', {condition.message}' if condition.message else ''}"
-            self.store.note(after.slug, "qa-env", said)
         if changed:
+            said = "; ".join(_told(name, after.conditions[name]) for name in changed)
+            self.store.note(after.slug, "qa-env", said, kind="pass", phase=after.phase)
             self.wake(after.slug, f"{len(changed)} conditions changed")
+        self._remember_duration(before, after)
+        after = self._report(after, plan, plan.reports, _ensure) if plan else after
         if errors:
             raise errors[0] if len(errors) == 1 else ExceptionGroup(f"{after.slug}: unexpected", list(errors))
         return after
+
+    def _remember_duration(self, before: Environment, after: Environment) -> None:
+        """A build that has just come to its end tells others how long to expect theirs."""
+        took = after.remembered("pipeline").get("seconds")
+        if took and took != before.remembered("pipeline").get("seconds"):
+            self.store.took(after.repository, int(took))
 
     def _gone_twice(self, before: Environment, after: Environment) -> bool:
         """Gone now, and already gone when an earlier pass of this wish looked, well apart from this one.
 
         What was made a moment ago may not be shown yet: two looks within milliseconds would be one.
         """
-        things = after.conditions.keys() - {BRANCH}
+        things = [name for name in after.conditions if name != BRANCH and not is_report(name)]
         return all(
             after.is_gone(after.conditions[name])
             and name in before.conditions
@@ -343,7 +384,7 @@ class Controller:
         """Nothing is left: forget the environment, or begin anew if a push came during the teardown."""
         if not env.next_commit:
             self.store.forget(env)
-            self.store.note(env.slug, "qa-env", "deleted: looked twice, nothing is left")
+            self.store.note(env.slug, "qa-env", NOTHING_LEFT, kind="deleted")
             return None
         fresh = replace(
             env,
@@ -354,10 +395,13 @@ class Controller:
             generation=self._generation(env),
             at=self._now(),
             built=None,
+            asked=Asked(),
+            visited=0,
             conditions={},
         )
         self.store.renew(fresh, env)
-        self.store.note(env.slug, env.by, f"deleted; {_says(fresh)}")
+        self.store.note(env.slug, "qa-env", NOTHING_LEFT, kind="deleted")
+        self.store.note(env.slug, env.by, _says(fresh), kind=_kind(fresh))
         self.wake(env.slug, "begins anew")
         return fresh
 
@@ -414,6 +458,11 @@ def _says(wish: Environment) -> str:
     return f"wants commit {wish.next_commit} after the teardown" if wish.next_commit else "wants it gone"
 
 
+def _kind(wish: Environment) -> str:
+    """The same as a kind of event in the history."""
+    return "wanted" if wish.desired is Desired.PRESENT or wish.next_commit else "unwanted"
+
+
 def _after_teardown(seen: Environment | None, wish: Environment) -> Environment:
     """The wish as it can be written: what comes while a teardown is under way waits for its end."""
     if seen and seen.begun and wish.desired is Desired.PRESENT:
@@ -438,4 +487,28 @@ def _news(before: Condition | None, now: Condition) -> bool:
     """Is there a reason for another pass? A message that counts tasks up and down is none."""
     if before is None or (before.state, before.generation) != (now.state, now.generation):
         return True
-    return dict(before.outputs) != dict(now.outputs)
+    return _acted_on(before) != _acted_on(now)
+
+
+def _acted_on(condition: Condition) -> Outputs:
+    return {name: value for name, value in condition.outputs.items() if name not in SHOWN}
+
+
+def _with_reports(before: Environment, after: Environment) -> Environment:
+    """Reports are asked last, so what they said last time must get that far."""
+    last = {name: c for name, c in before.conditions.items() if is_report(name)}
+    return replace(after, conditions=last | dict(after.conditions))
+
+
+def _is_told(env: Environment, report: Resource) -> bool:
+    condition = env.conditions.get(key(report.kind, report.name))
+    return condition is not None and env.is_gone(condition)
+
+
+def _is_hopeless(env: Environment, report: Resource) -> bool:
+    """Only a person could make it speak: nobody waits for that."""
+    return env.conditions[key(report.kind, report.name)].state is State.BLOCKED
+
+
+def _told(name: str, condition: Condition) -> str:
+    return f"{name}: {condition.state}{f', {condition.message}' if condition.message else ''}"

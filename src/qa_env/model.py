@@ -25,7 +25,7 @@ class Ref(StrEnum):
 
     PRESENT = "present"
     ABSENT = "absent"
-    CHECKED = "checked"  # a check on a commit finished: a reason to look, no news about the branch
+    CHECKED = "checked"  # a check finished, a pull request opened: a reason to look, no news of the branch
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,33 @@ class Phase(StrEnum):
     BUILDING = "building"
     DEPLOYING = "deploying"
     READY = "ready"
+    ASLEEP = "asleep"
     FAILED = "failed"
     BLOCKED = "blocked"
     DELETING = "deleting"
+
+
+class Wish(StrEnum):
+    """What a person may ask of the page."""
+
+    REDEPLOY = "redeploy"  # build and deploy the commit again
+    RESET = "reset"  # the same, on an empty schema
+    DELETE = "delete"  # remove the environment, though its branch stays
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What people want beyond Git: written by the page, fulfilled by the loop.
+
+    `redeploy`, `reset` and `awake`: when that was last asked for, in milliseconds since the epoch, or 0.
+    `dismissed` is the commit that nobody wants to see any more.
+    """
+
+    redeploy: int = 0
+    reset: int = 0
+    awake: int = 0
+    dismissed: str = ""
+    by: str = ""
 
 
 SCHEMA = "schema"
@@ -149,8 +173,11 @@ def port_scope(load_balancer: str) -> str:
 NOT_WANTED = "not wanted"
 """How the Deploy action's refusal of a commit begins: it is no deployment that failed."""
 
-REPORTS = frozenset({"commit_status"})
+REPORTS = frozenset({"commit_status", "deployment", "pull_request", "slack", "event"})
 """Kinds that tell people about an environment; they never decide its phase."""
+
+SHOWN = frozenset({"stages", "started", "seconds", "status", "tasks", "log_url"})
+"""Outputs that are there to be looked at: that one of them changed is no reason for another pass."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +185,8 @@ class Environment:
     """The record: what is wanted and what was last seen; not the truth about AWS.
 
     `generation` changes with every wish and is the fence of every write. `begun` is set before a teardown
-    removes anything; `next_commit` is what a push after that wants built. `claims` maps what is claimed
+    removes anything; `next_commit` is what a push after that wants built. `visited` is when somebody last
+    came, in milliseconds since the epoch, 0 if that is not known. `claims` maps what is claimed
     (`port/app`, `schema`, `redis`) to the claimed thing; `conditions` is keyed `kind/name` or `kind`.
     """
 
@@ -175,6 +203,8 @@ class Environment:
     next_commit: str = ""
     begun: bool = False
     built: Built | None = None
+    asked: Asked = Asked()
+    visited: int = 0
     claims: Mapping[str, Claim] = field(default_factory=dict)
     conditions: Mapping[str, Condition] = field(default_factory=dict)
 
@@ -226,7 +256,9 @@ class Environment:
         """The one word that people see."""
         if self.desired is Desired.ABSENT:
             return Phase.DELETING
-        mine = {k: c for k, c in self.conditions.items() if k.split("/")[0] not in REPORTS}
+        mine = {k: c for k, c in self.conditions.items() if not is_report(k)}
+        if len(mine) > 1:  # a doubt about where the branch is says nothing of what runs
+            mine = {k: c for k, c in mine.items() if (k, c.state) != ("branch", State.WAITING)}
         states = {c.state for c in mine.values() if c.generation == self.generation}
         for state, phase in ((State.BLOCKED, Phase.BLOCKED), (State.FAILED, Phase.FAILED)):
             if state in states:
@@ -234,13 +266,37 @@ class Environment:
         if not states:
             return Phase.QUEUED
         if State.WAITING not in states and all(c.generation == self.generation for c in mine.values()):
-            return Phase.READY
-        return Phase.DEPLOYING if self.built and self.built.commit == self.commit else Phase.BUILDING
+            return Phase.ASLEEP if self._sleeps else Phase.READY
+        return Phase.DEPLOYING if self._is_built else Phase.BUILDING
+
+    @property
+    def _sleeps(self) -> bool:
+        return any(c.outputs.get("asleep") for n, c in self.conditions.items() if n.startswith("service/"))
+
+    @property
+    def _is_built(self) -> bool:
+        pipeline = self.conditions.get("pipeline")
+        building = pipeline is not None and pipeline.state is State.WAITING
+        return self.built is not None and self.built.commit == self.commit and not building
+
+    @property
+    def resetting(self) -> bool:
+        """Has the schema been asked to be reset, and is it not migrated and seeded again yet?"""
+        return self.asked.reset > int(self.remembered("pipeline").get("fulfilled") or 0)
+
+    @property
+    def reset_due(self) -> bool:
+        """Is the schema still to be dropped for that? Nothing may be built before."""
+        return self.resetting and self.asked.reset > int(self.remembered("schema").get("reset") or 0)
 
     @property
     def settled(self) -> bool:
-        """Nothing left to do until somebody wishes for something else: only ready environments are."""
-        return self.phase is Phase.READY
+        """Nothing left to do until somebody wishes for something else, and everybody has been told."""
+        told = (c for name, c in self.conditions.items() if is_report(name))
+        at_rest = self.phase in (Phase.READY, Phase.ASLEEP)
+        waits = any(c.state is State.WAITING for c in self.conditions.values())
+        all_told = all(c.state is State.READY and c.generation == self.generation for c in told)
+        return at_rest and all_told and not waits
 
     @property
     def urls(self) -> dict[str, str]:
@@ -257,6 +313,11 @@ class Environment:
 def key(kind: str, name: str = "") -> str:
     """A condition's key in the record."""
     return f"{kind}/{name}" if name else kind
+
+
+def is_report(key_: str) -> bool:
+    """Does this condition only tell people?"""
+    return key_.split("/")[0] in REPORTS
 
 
 def label(kind: str, name: str = "") -> str:

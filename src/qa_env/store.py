@@ -5,6 +5,7 @@
 | `environment` | slug | the record |
 | `claim#<scope>` | name | the claim; `slug` says whose |
 | `history#<slug>` | time and a random part | one event; removed by TTL (`expires`) |
+| `repository` | owner/name | how many seconds its last builds took |
 
 Every write of state is conditional on the generation one has read, and on the record existing: `<>` and
 `=` alone would let a late worker write a ghost onto a deleted key (`reliability.md` 1.3).
@@ -15,8 +16,8 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,21 +25,27 @@ from botocore.exceptions import ClientError
 
 from qa_env import aws
 from qa_env.errors import Stale
-from qa_env.model import Built, Claim, Condition, Desired, Environment, Slug, State
+from qa_env.model import Asked, Built, Claim, Condition, Desired, Environment, Slug, State
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
 HISTORY_DAYS = 90
+BUILDS = 10  # whose durations are remembered
 
 
 @dataclass(frozen=True)
 class Event:
-    """One line of an environment's history: when, who, what."""
+    """One line of an environment's history: when, who, what.
+
+    `kind` says what sort of thing it was (`wording` has words for each), `phase` what people saw after it.
+    """
 
     at: str
     by: str
     text: str
+    kind: str = ""
+    phase: str = ""
 
 
 class Taken(Exception):
@@ -55,8 +62,8 @@ class Store(Protocol):
     def get(self, slug: Slug) -> Environment | None:
         """The record as it is now (consistent), None if there is none."""
 
-    def all(self) -> Iterator[Environment]:
-        """Every record."""
+    def all(self, *, consistent: bool = True) -> Iterator[Environment]:
+        """Every record. Who only looks may do so for half the price, a second late."""
 
     def desire(self, wish: Environment, seen: Environment | None) -> None:
         """Write what Git wants, if the record is still the one that was seen; otherwise Stale."""
@@ -79,11 +86,23 @@ class Store(Protocol):
     def forget(self, env: Environment) -> None:
         """Remove record and claims together, if it still is to be absent; otherwise Stale."""
 
-    def note(self, slug: Slug, by: str, text: str) -> None:
+    def ask(self, env: Environment, asked: Asked) -> None:
+        """Write what a person asks for, if the wish still is the one that was seen; otherwise Stale."""
+
+    def visit(self, slug: Slug, at: int) -> None:
+        """Write when somebody was last seen to come; nothing if there is no such record any more."""
+
+    def note(self, slug: Slug, by: str, text: str, *, kind: str = "", phase: str = "") -> None:
         """Append to the history."""
 
     def history(self, slug: Slug) -> list[Event]:
         """The newest events first, at most 200."""
+
+    def took(self, repository: str, seconds: int) -> None:
+        """Remember how long a build of the repository took, from its start until it was live."""
+
+    def durations(self, repository: str) -> list[int]:
+        """Seconds of the repository's last builds, at most ten, the newest last."""
 
     def holder(self, claim: Claim) -> Slug | None:
         """Who holds this claim."""
@@ -102,8 +121,8 @@ class DynamoStore:
         item = self.table.get_item(Key=_record_key(slug), ConsistentRead=True).get("Item")
         return _from_item(item) if item else None
 
-    def all(self) -> Iterator[Environment]:
-        return (_from_item(item) for item in self._query("environment"))
+    def all(self, *, consistent: bool = True) -> Iterator[Environment]:
+        return (_from_item(item) for item in self._query("environment", consistent=consistent))
 
     def desire(self, wish: Environment, seen: Environment | None) -> None:
         values = _wish(wish)
@@ -203,7 +222,37 @@ class DynamoStore:
         with _stale_if_refused(env.slug):
             self._transact([{"Delete": record}, *held])
 
-    def note(self, slug: Slug, by: str, text: str) -> None:
+    def ask(self, env: Environment, asked: Asked) -> None:
+        with _stale_if_refused(env.slug):
+            self.table.update_item(
+                Key=_record_key(env.slug),
+                UpdateExpression="SET asked = :asked",
+                ConditionExpression="attribute_exists(pk) AND generation = :generation",
+                ExpressionAttributeValues={
+                    ":asked": json.dumps(asdict(asked)),
+                    ":generation": env.generation,
+                },
+            )
+
+    def visit(self, slug: Slug, at: int) -> None:
+        with suppress(Stale), _stale_if_refused(slug):
+            self.table.update_item(
+                Key=_record_key(slug),
+                UpdateExpression="SET visited = :at",
+                ConditionExpression="attribute_exists(pk)",
+                ExpressionAttributeValues={":at": at},
+            )
+
+    def took(self, repository: str, seconds: int) -> None:
+        known = [*self.durations(repository), seconds][-BUILDS:]
+        self.table.put_item(Item={"pk": "repository", "sk": repository, "durations": known})
+
+    def durations(self, repository: str) -> list[int]:
+        item = self.table.get_item(Key={"pk": "repository", "sk": repository}).get("Item", {})
+        stored: Any = item.get("durations", [])
+        return [int(seconds) for seconds in stored]
+
+    def note(self, slug: Slug, by: str, text: str, *, kind: str = "", phase: str = "") -> None:
         now = datetime.now(UTC)
         at = now.isoformat(timespec="milliseconds")
         self.table.put_item(
@@ -212,6 +261,8 @@ class DynamoStore:
                 "sk": f"{at}#{uuid.uuid4().hex[:8]}",
                 "by": by,
                 "text": text[:1000],
+                "kind": kind,
+                "phase": phase,
                 "expires": int(now.timestamp()) + HISTORY_DAYS * 86400,
             }
         )
@@ -224,7 +275,13 @@ class DynamoStore:
             Limit=200,
         )
         return [
-            Event(str(item["sk"]).split("#")[0], str(item["by"]), str(item["text"]))
+            Event(
+                str(item["sk"]).split("#")[0],
+                str(item["by"]),
+                str(item["text"]),
+                str(item.get("kind", "")),
+                str(item.get("phase", "")),
+            )
             for item in answer["Items"]
         ]
 
@@ -235,13 +292,13 @@ class DynamoStore:
     def taken(self, scope: str) -> dict[str, Slug]:
         return {str(item["sk"]): Slug(str(item["slug"])) for item in self._query(f"claim#{scope}")}
 
-    def _query(self, pk: str) -> Iterator[Mapping[str, Any]]:
+    def _query(self, pk: str, *, consistent: bool = True) -> Iterator[Mapping[str, Any]]:
         start: dict[str, Any] = {}
         while True:
             answer = self.table.query(
                 KeyConditionExpression="pk = :pk",
                 ExpressionAttributeValues={":pk": pk},
-                ConsistentRead=True,
+                ConsistentRead=consistent,
                 **start,
             )
             yield from answer["Items"]
@@ -341,9 +398,16 @@ def _from_item(item: Mapping[str, Any]) -> Environment:
         by=item.get("by", ""),
         at=item.get("at", ""),
         built=Built(**{name: built[name] for name in ("commit", "image", "execution")}) if built else None,
+        asked=_asked(json.loads(item.get("asked", "{}"))),
+        visited=int(item.get("visited", 0)),
         claims={name: Claim(*pair) for name, pair in json.loads(item.get("claims", "{}")).items()},
         conditions=_conditions(json.loads(item.get("conditions", "{}"))),
     )
+
+
+def _asked(stored: Mapping[str, Any]) -> Asked:
+    """Fields that only a newer build knows are left out."""
+    return Asked(**{f.name: stored[f.name] for f in fields(Asked) if f.name in stored})
 
 
 def _claims_text(claims: Mapping[str, Claim]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from zlib import crc32
 
-from qa_env.model import Built, Environment, Slug, State
+from qa_env.errors import Rejected, Stale
+from qa_env.model import Built, Desired, Environment, Phase, Slug, State, Wish
 from qa_env.store import Store
 
 RETRY_MINUTES = 10  # between passes over what only a person can help
@@ -21,6 +24,7 @@ class Watch:
 
     store: Store
     wake: Callable[[Slug, str], None]
+    clock: Callable[[], float] = field(default=time.time)
 
     def sweep(self, minute: int) -> list[Slug]:
         """Wake what waits every minute, what is long stuck every ten, what is settled every hour.
@@ -48,8 +52,43 @@ class Watch:
     def announce(self, slug: Slug, built: Built) -> None:
         """The pipeline built a commit; Stale if that commit is no longer wanted."""
         self.store.record_built(slug, built)
-        self.store.note(slug, "pipeline", f"built commit {built.commit}")
+        self.store.note(slug, "pipeline", f"built commit {built.commit}", kind="built")
         self.wake(slug, "built")
+
+    def awaken(self, slug: Slug) -> None:
+        """Somebody visits a sleeping environment. Nothing happens if it has changed meanwhile."""
+        env = self.store.get(slug)
+        if env is None or env.phase is not Phase.ASLEEP:
+            return
+        with suppress(Stale):
+            self.store.ask(env, replace(env.asked, awake=int(self.clock() * 1000)))
+            self.store.note(slug, "page", "somebody came", kind="awoken")
+        self.wake(slug, "somebody visits it")
+
+    def ask(self, slug: Slug, wish: Wish, by: str) -> None:
+        """A person asks for something that Git cannot say; Rejected if there is nothing to ask it of.
+
+        Only written down: the loop fulfils it.
+        """
+        env = self.store.get(slug)
+        if env is None or env.desired is Desired.ABSENT:
+            raise Rejected(404, f"there is no environment {slug}, or it is being deleted")
+        if wish is Wish.DELETE and not env.commit:
+            raise Rejected(409, f"{slug} has no commit yet: try again in a minute")
+        now = int(self.clock() * 1000)
+        match wish:
+            case Wish.REDEPLOY:
+                asked = replace(env.asked, redeploy=now, by=by)
+            case Wish.RESET:
+                asked = replace(env.asked, redeploy=now, reset=now, by=by)
+            case Wish.DELETE:
+                asked = replace(env.asked, dismissed=env.commit, by=by)
+        try:
+            self.store.ask(env, asked)
+        except Stale as error:
+            raise Rejected(409, f"{slug} has just changed: look again, then repeat it") from error
+        self.store.note(slug, by, f"commit {env.commit}", kind=wish)
+        self.wake(slug, f"somebody asked to {wish} it")
 
 
 def _is_stuck(env: Environment, now: float) -> bool:
