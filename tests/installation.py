@@ -10,10 +10,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 import boto3
+from botocore.parsers import create_parser
 
 from handlers import deploy
 from local.codepipeline import ApiError, BuildResult, Engine, Settings, SourceRevision
@@ -23,6 +25,8 @@ from qa_env.blueprint import Blueprint
 from qa_env.controller import Controller, Plan
 from qa_env.model import Change, Environment, Ref, Resource, Slug
 from qa_env.resources.checks import Checks
+from qa_env.resources.curtain import Curtain
+from qa_env.resources.service import Service
 from qa_env.store import DynamoStore
 from qa_env.watch import Watch
 from tests.fakes import FakeBranches, FakeDatastores
@@ -112,7 +116,7 @@ class Installation:
     def plan(self, blueprint: Blueprint) -> Plan:
         """As the product plans it, but GitHub is the fake and nothing is posted there."""
         plan = app.plan(self.clients, self.store, blueprint)
-        build = [[self._asking_fake(r) for r in wave] for wave in plan.build]
+        build = [[self._ours(r) for r in wave] for wave in plan.build]
         return replace(plan, build=build, reports=(), branches=self.branches)
 
     def use(self, blueprint: Blueprint) -> None:
@@ -120,9 +124,12 @@ class Installation:
         self.blueprint = blueprint
         self.controller = replace(self.controller, blueprints={REPOSITORY: blueprint})
 
-    def _asking_fake(self, resource: Resource) -> Resource:
+    def _ours(self, resource: Resource) -> Resource:
+        """The same resource with our GitHub and our clock."""
         if isinstance(resource, Checks) and self.branches:
             return replace(resource, branches=self.branches)
+        if isinstance(resource, Curtain | Service):
+            return replace(resource, now=lambda: datetime.fromtimestamp(self.now, UTC))
         return resource
 
     # --- GitHub's hands ---------------------------------------------------------------------------------
@@ -210,11 +217,16 @@ class Installation:
         return sorted(found)
 
     def _codepipeline(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        """As the client would have read it: times are times, not numbers."""
+        shape = self.codepipeline.meta.service_model.operation_model(operation).output_shape
         try:
-            return self.engine.answer(operation, params)
+            answer = json.dumps(self.engine.answer(operation, params)).encode()
+            return dict(
+                create_parser("json").parse({"status_code": 200, "headers": {}, "body": answer}, shape)
+            )
         except ApiError as error:
-            answer = {"Error": {"Code": error.code, "Message": error.message}}
-            raise self.codepipeline.exceptions.from_code(error.code)(answer, operation) from error
+            said = {"Error": {"Code": error.code, "Message": error.message}}
+            raise self.codepipeline.exceptions.from_code(error.code)(said, operation) from error
 
     def _run_build(
         self, project: str, variables: dict[str, str], source: SourceRevision, execution: str
@@ -223,6 +235,8 @@ class Installation:
             return BuildResult(ok=False, summary="exit status 1", log_url="https://logs.example.com/1")
         if project == "build":
             self._push_image(variables["IMAGE"], execution)
+        if project == "migrate" and "DB_NAME" in variables:
+            self.datastores.migrate(variables["DB_NAME"], source.commit)
         return BuildResult(ok=True)
 
     def _push_image(self, image: str, execution: str) -> None:
@@ -243,7 +257,7 @@ class Installation:
 
     def _emit(self, event: dict[str, Any]) -> None:
         slug = signals.slug_of(event)
-        if slug and "Pipeline Execution" in event["detail-type"]:
+        if slug and _is_ruled(event):
             self.watch.signal(slug, event["detail-type"])
 
     def _wake(self, slug: Slug, why: str) -> None:
@@ -253,6 +267,12 @@ class Installation:
         """Time moves a little with every look at the clock."""
         self.now += 0.01
         return self.now
+
+
+def _is_ruled(event: dict[str, Any]) -> bool:
+    """Does the template have a rule for this? Every change of an execution, and the begin of a stage."""
+    kind, state = event["detail-type"], event["detail"]["state"]
+    return "Pipeline Execution" in kind or ("Stage Execution" in kind and state == "STARTED")
 
 
 @contextmanager

@@ -132,6 +132,21 @@ class TestElbv2:
             Actions=[{"Type": "forward", "TargetGroupArn": group}],
         )
 
+    def test_actions_are_taken_and_shown_as_they_are(self, moto: Moto) -> None:
+        """AWS: a log-in on HTTPS only, never last; the secret is not shown. BC:elbv2.Action."""
+        balancer = moto.balancer()
+        endpoints = ("Issuer", "AuthorizationEndpoint", "TokenEndpoint", "UserInfoEndpoint")
+        config: dict[str, Any] = dict.fromkeys(endpoints, "https://id.example.com")
+        config |= {"ClientId": "qa", "ClientSecret": "hush"}
+        log_in: Any = {"Type": "authenticate-oidc", "AuthenticateOidcConfig": config}
+
+        moto.elbv2.create_listener(
+            LoadBalancerArn=balancer.arn, Protocol="HTTP", Port=80, DefaultActions=[log_in]
+        )
+
+        (shown,) = moto.elbv2.describe_listeners(LoadBalancerArn=balancer.arn)["Listeners"]
+        assert shown["DefaultActions"][0]["AuthenticateOidcConfig"]["ClientSecret"] == "hush"
+
     def test_limits_do_not_tell_the_target_groups_of_a_load_balancer(self, moto: Moto) -> None:
         """D2-7. AWS: `target-groups-per-application-load-balancer` and more."""
         limits = {each["Name"] for each in moto.elbv2.describe_account_limits()["Limits"]}
@@ -360,3 +375,14 @@ class TestCodePipeline:
         ):
             with pytest.raises(NotImplementedError):
                 call()
+
+
+def test_events_of_aws_and_details_that_are_no_object_are_taken(moto: Moto) -> None:
+    """AWS fails both entries. Facts D2-18, BC:events.PutEvents."""
+    entries = [
+        {"Source": "aws.codepipeline", "DetailType": "x", "Detail": "{}"},
+        {"Source": "qa-env", "DetailType": "x", "Detail": "[]"},
+    ]
+    with pytest.warns(UserWarning, match="should be of type dict"):
+        answer = moto.session.client("events").put_events(Entries=entries)
+    assert answer["FailedEntryCount"] == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -57,6 +59,197 @@ def test_https_listener_has_the_certificate() -> None:
         qa.aws.calls.clear()
         qa.run_pass(slug)
         assert qa.aws.writes() == []
+
+
+class Secrets:
+    """Secrets Manager, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.texts = {
+            "secretsmanager:oidc": json.dumps({"client_id": "qa", "client_secret": "hush"}),
+            "secretsmanager:oidc2": json.dumps({"client_id": "qa", "client_secret": "psst"}),
+        }
+        self.reads = 0
+
+    def __call__(self, reference: str) -> str:
+        self.reads += 1
+        return self.texts[reference]
+
+
+@pytest.fixture
+def guarded() -> Iterator[tuple[Installation, Secrets]]:
+    """An installation whose environments are behind a log-in."""
+    with installed() as qa:
+        certificate = qa.aws.client("acm").request_certificate(DomainName="*.example.com")["CertificateArn"]
+        lb = {
+            "arn": qa.world.load_balancer.arn,
+            "host": "qa.example.com",
+            "ports": "10001-10049",
+            "protocol": "HTTPS",
+            "certificate_arn": certificate,
+            "oidc": OIDC,
+        }
+        qa = changed(qa, load_balancers=[lb])
+        secrets = Secrets()
+        qa.clients = replace(qa.clients, read_secret=secrets)
+        yield qa, secrets
+
+
+OIDC = {
+    "secret": "secretsmanager:oidc",
+    "issuer": "https://id.example.com",
+    "authorization_endpoint": "https://id.example.com/authorize",
+    "token_endpoint": "https://id.example.com/token",
+    "user_info_endpoint": "https://id.example.com/user",
+    "session_timeout": 3600,
+}
+
+
+def with_oidc(qa: Installation, **changes: Any) -> Blueprint:
+    values = qa.blueprint.model_dump(by_alias=True)
+    lb = values["load_balancers"][0]
+    wanted = {**lb, "oidc": {**OIDC, **changes}} if "oidc" not in changes else {**lb, **changes}
+    return altered(qa, load_balancers=[wanted])
+
+
+def listeners(qa: Installation) -> list[dict[str, Any]]:
+    """Those of our environments."""
+    elbv2 = qa.aws.client("elbv2")
+    return list(elbv2.describe_listeners(LoadBalancerArn=qa.world.load_balancer.arn)["Listeners"])
+
+
+def log_ins(actions: list[dict[str, Any]]) -> list[Any]:
+    return [one.get("AuthenticateOidcConfig") for one in sorted(actions, key=lambda one: one["Order"])]
+
+
+def test_everybody_logs_in_before_an_environment_and_its_curtain(
+    guarded: tuple[Installation, Secrets],
+) -> None:
+    """The listener and the curtain's rule ask for it; what is settled reads no secret."""
+    qa, secrets = guarded
+    slug = qa.push("qa/foo", A)
+    qa.run_pass(slug)
+    elbv2 = qa.aws.client("elbv2")
+    for listener in listeners(qa):
+        rules = elbv2.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
+        assert len(rules) == 2
+        for actions in [listener["DefaultActions"], *(rule["Actions"] for rule in rules)]:
+            login, forward = log_ins(actions)
+            assert login == {
+                "Issuer": "https://id.example.com",
+                "AuthorizationEndpoint": "https://id.example.com/authorize",
+                "TokenEndpoint": "https://id.example.com/token",
+                "UserInfoEndpoint": "https://id.example.com/user",
+                "ClientId": "qa",
+                "Scope": "openid email",
+                "SessionTimeout": 3600,
+                "OnUnauthenticatedRequest": "authenticate",
+            }
+            assert forward is None
+    qa.settle()
+    assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+    reads, _ = secrets.reads, qa.aws.calls.clear()
+    qa.run_pass(slug)
+    assert qa.aws.writes() == []
+    assert secrets.reads == reads
+    qa.delete("qa/foo")
+    qa.settle()
+    assert qa.left() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"session_timeout": 60}, {"SessionTimeout": 60}),
+        ({"issuer": "https://other.example.com"}, {"Issuer": "https://other.example.com"}),
+        ({"secret": "secretsmanager:oidc2"}, {}),
+    ],
+)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_changed_log_in_is_written_once(
+    guarded: tuple[Installation, Secrets], change: dict[str, Any], shown: dict[str, Any], hidden: bool
+) -> None:
+    """Where the blueprint has other settings, or another secret, and on a hanging curtain as well."""
+    qa, secrets = guarded
+    slug = qa.push("qa/foo", A)
+    qa.run_pass(slug) if hidden else qa.settle()
+    qa.use(with_oidc(qa, **change))
+    reads = secrets.reads
+    qa.run_pass(slug)
+    assert secrets.reads == reads + (4 if hidden else 2)
+    qa.aws.calls.clear()
+    qa.run_pass(slug)
+    assert [call.name for call in qa.aws.writes() if call.service == "elbv2"] == []
+    elbv2 = qa.aws.client("elbv2")
+    for listener in listeners(qa):
+        for rule in elbv2.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]:
+            assert shown.items() <= log_ins(rule["Actions"])[0].items()
+
+
+def test_a_new_secret_reaches_the_load_balancer(guarded: tuple[Installation, Secrets]) -> None:
+    """Under another reference."""
+    qa, _ = guarded
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    qa.use(with_oidc(qa, secret="secretsmanager:oidc2"))
+    qa.aws.calls.clear()
+    qa.run_pass(slug)
+    given = [call.params["DefaultActions"][0] for call in qa.aws.calls_to("ModifyListener")]
+    assert [one["AuthenticateOidcConfig"]["ClientSecret"] for one in given] == ["psst"] * 2
+
+
+def test_a_crash_before_the_mark_writes_the_log_in_again(guarded: tuple[Installation, Secrets]) -> None:
+    """The mark says what has been written, so it is never there too early."""
+    qa, _ = guarded
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    qa.use(with_oidc(qa, secret="secretsmanager:oidc2"))
+    qa.aws.fail("elbv2:ModifyListener", 2, "InternalFailure")
+    with pytest.raises(ExceptionGroup):
+        qa.run_pass(slug)
+    qa.aws.calls.clear()
+    qa.run_pass(slug)
+    assert len(qa.aws.calls_to("ModifyListener")) == 2
+    qa.settle()
+    assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+
+
+def test_a_log_in_that_somebody_removed_comes_back(guarded: tuple[Installation, Secrets]) -> None:
+    """As everything that people change by hand."""
+    qa, _ = guarded
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    for listener in listeners(qa):
+        forward = {"Type": "forward", "TargetGroupArn": listener["DefaultActions"][1]["TargetGroupArn"]}
+        qa.aws.client("elbv2").modify_listener(ListenerArn=listener["ListenerArn"], DefaultActions=[forward])
+    qa.run_pass(slug)
+    assert all(log_ins(listener["DefaultActions"])[0] for listener in listeners(qa))
+
+
+def test_a_log_in_that_the_blueprint_no_longer_wants_goes(guarded: tuple[Installation, Secrets]) -> None:
+    """Back to forwarding, on listeners and curtains."""
+    qa, _ = guarded
+    slug = qa.push("qa/foo", A)
+    qa.run_pass(slug)
+    qa.use(with_oidc(qa, oidc=None))
+    qa.run_pass(slug)
+    elbv2 = qa.aws.client("elbv2")
+    for listener in listeners(qa):
+        for rule in elbv2.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]:
+            assert [one["Type"] for one in rule["Actions"]] == ["forward"]
+
+
+@pytest.mark.parametrize("text", ["hush", '["hush"]', '{"client_secret": "hush"}'])
+def test_a_secret_that_cannot_be_used_is_said_without_telling_it(
+    guarded: tuple[Installation, Secrets], text: str
+) -> None:
+    """People correct it; nobody reads it in a condition or in the history."""
+    qa, secrets = guarded
+    secrets.texts["secretsmanager:oidc"] = text
+    slug = qa.push("qa/foo", A)
+    qa.run_pass(slug)
+    assert "secretsmanager:oidc must be JSON" in qa.env(slug).conditions["listener/app"].message
+    assert "hush" not in f"{qa.env(slug)}{qa.store.history(slug)}"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,6 +107,13 @@ def definition(aws: StrictAWS, family: str = "qa-foo") -> str:
     return made["taskDefinition"]["taskDefinitionArn"]
 
 
+LOG_IN = {
+    "Issuer": "https://id.example.com",
+    "AuthorizationEndpoint": "https://id.example.com/authorize",
+    "TokenEndpoint": "https://id.example.com/token",
+    "UserInfoEndpoint": "https://id.example.com/user",
+    "ClientId": "qa",
+}
 BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": False}}
 
 
@@ -320,6 +328,69 @@ class TestRules:
         aws.client("elbv2").delete_rule(RuleArn=made)
 
         aws.client("elbv2").delete_target_group(TargetGroupArn=page)
+
+
+class TestActions:
+    """What a listener or a rule does, one thing after the other."""
+
+    def actions(self, target_group: str, **config: Any) -> list[dict[str, Any]]:
+        log_in = {"Type": "authenticate-oidc", "Order": 1, "AuthenticateOidcConfig": LOG_IN | config}
+        return [log_in, {"Type": "forward", "Order": 2, "TargetGroupArn": target_group}]
+
+    def https(self, aws: StrictAWS, world: World, actions: list[dict[str, Any]]) -> str:
+        certificate = aws.client("acm").request_certificate(DomainName="*.example.com")["CertificateArn"]
+        secure = {"Protocol": "HTTPS", "Certificates": [{"CertificateArn": certificate}]}
+        return listener(aws, world.load_balancer.arn, "", 443, DefaultActions=actions, **secure)
+
+    def test_a_log_in_and_what_comes_after_it(self, aws: StrictAWS, world: World) -> None:
+        arn = group(aws, world)
+        at = self.https(aws, world, self.actions(arn, ClientSecret="hush"))
+        made = aws.client("elbv2").create_rule(
+            ListenerArn=at,
+            Priority=1,
+            Conditions=[{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}}],
+            Actions=self.actions(arn, ClientSecret="hush"),
+        )
+        (shown,) = aws.client("elbv2").describe_listeners(ListenerArns=[at])["Listeners"]
+        rules = aws.client("elbv2").describe_rules(ListenerArn=at)["Rules"]
+
+        assert [one["Type"] for one in shown["DefaultActions"]] == ["authenticate-oidc", "forward"]
+        assert shown["DefaultActions"][0]["AuthenticateOidcConfig"] == LOG_IN
+        assert "hush" not in f"{made}{shown}{rules}"
+
+    def test_a_log_in_needs_https(self, aws: StrictAWS, world: World) -> None:
+        arn = group(aws, world)
+        with refused("InvalidLoadBalancerAction", "HTTPS"):
+            listener(aws, world.load_balancer.arn, arn, DefaultActions=self.actions(arn, ClientSecret="hush"))
+
+    def test_a_log_in_is_not_the_last(self, aws: StrictAWS, world: World) -> None:
+        log_in, forward = self.actions(group(aws, world), ClientSecret="hush")
+        for actions in ([log_in], [log_in | {"Order": 3}, forward], [forward, forward | {"Order": 1}]):
+            with refused("InvalidLoadBalancerAction", "last"):
+                self.https(aws, world, actions)
+
+    def test_several_actions_have_an_order(self, aws: StrictAWS, world: World) -> None:
+        actions = self.actions(group(aws, world), ClientSecret="hush")
+        del actions[1]["Order"]
+        with refused("InvalidLoadBalancerAction", "order"):
+            self.https(aws, world, actions)
+
+    def test_a_new_log_in_needs_its_secret(self, aws: StrictAWS, world: World) -> None:
+        arn = group(aws, world)
+        for config in ({}, {"UseExistingClientSecret": True}):
+            with refused("InvalidLoadBalancerAction", "secret"):
+                self.https(aws, world, self.actions(arn, **config))
+
+    def test_a_changed_log_in_may_keep_its_secret(self, aws: StrictAWS, world: World) -> None:
+        arn = group(aws, world)
+        at = self.https(aws, world, self.actions(arn, ClientSecret="hush"))
+        elbv2 = aws.client("elbv2")
+        elbv2.modify_listener(ListenerArn=at, DefaultActions=self.actions(arn, UseExistingClientSecret=True))
+        with refused("InvalidLoadBalancerAction", "secret"):
+            elbv2.modify_listener(ListenerArn=at, DefaultActions=self.actions(arn))
+        both = self.actions(arn, ClientSecret="hush", UseExistingClientSecret=True)
+        with refused("InvalidLoadBalancerAction", "both"):
+            elbv2.modify_listener(ListenerArn=at, DefaultActions=both)
 
 
 class TestTags:
@@ -1238,3 +1309,37 @@ class TestWorld:
         assert [key["AttributeName"] for key in table["KeySchema"]] == ["pk", "sk"]
         assert queue["FifoQueue"] == "true"
         assert world.dlq_arn in queue["RedrivePolicy"]
+
+
+GOOD = {"Source": "qa-env", "DetailType": "environment.ready", "Detail": "{}"}
+
+
+class TestEvents:
+    """What EventBridge takes."""
+
+    @pytest.mark.parametrize(
+        ("changed", "code"),
+        [
+            ({"Source": "aws.codepipeline"}, "NotAuthorizedForSourceException"),
+            ({"Detail": "{"}, "MalformedDetail"),
+            ({"Detail": "[]"}, "MalformedDetail"),
+            ({"Detail": ""}, "InvalidArgument"),
+            ({"DetailType": ""}, "InvalidArgument"),
+        ],
+    )
+    def test_entries_fail_one_by_one(self, aws: StrictAWS, changed: dict[str, str], code: str) -> None:
+        entries = [GOOD, GOOD | changed, GOOD]
+        answer = aws.client("events").put_events(Entries=entries)
+        assert answer["FailedEntryCount"] == 1
+        assert [one.get("ErrorCode") for one in answer["Entries"]] == [None, code, None]
+
+    def test_there_are_ten_at_most(self, aws: StrictAWS) -> None:
+        assert aws.client("events").put_events(Entries=[GOOD] * 10)["FailedEntryCount"] == 0
+        with refused("ValidationException"):
+            aws.client("events").put_events(Entries=[GOOD] * 11)
+
+    def test_they_are_less_than_a_megabyte(self, aws: StrictAWS) -> None:
+        half = GOOD | {"Detail": json.dumps({"text": "x" * 524_280})}
+        assert aws.client("events").put_events(Entries=[half])["FailedEntryCount"] == 0
+        with refused("ValidationException", "over the limit"):
+            aws.client("events").put_events(Entries=[half, half])

@@ -10,7 +10,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from botocore.config import Config
 
 from qa_env import blueprint as blueprints
 from qa_env.blueprint import Blueprint, GitHub
+from qa_env.blueprint import Slack as SlackSettings
 from qa_env.branches import GitHubBranches
 from qa_env.claims import Claims
 from qa_env.controller import Controller, Plan
@@ -26,6 +27,10 @@ from qa_env.datacall import LambdaDatastores
 from qa_env.github_api import GitHub as GitHubApi
 from qa_env.model import Environment, Resource, Slug, port_key
 from qa_env.reports.commit_status import CommitStatus
+from qa_env.reports.deployment import Deployment
+from qa_env.reports.event import Event
+from qa_env.reports.pull_request import PullRequest
+from qa_env.reports.slack import SlackMessage
 from qa_env.resources.checks import Checks
 from qa_env.resources.curtain import Curtain
 from qa_env.resources.image import Image
@@ -36,7 +41,9 @@ from qa_env.resources.schema import Schema
 from qa_env.resources.service import Service
 from qa_env.resources.target_group import TargetGroup
 from qa_env.resources.task_definition import TaskDefinition
+from qa_env.slack_api import Slack as SlackApi
 from qa_env.store import DynamoStore, Store
+from qa_env.visits import Visits
 from qa_env.watch import Watch
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +61,11 @@ Waves = list[list[Resource]]
 
 @dataclass(frozen=True)
 class Clients:
-    """AWS as one installation sees it; `client` makes (or remembers) a boto3 client by service name."""
+    """AWS as one installation sees it; `client` makes (or remembers) a boto3 client by service name.
+
+    `hubs` and `slacks` are the clients that were made: one per credentials, because who is asked too often
+    limits those, and a client keeps the silence that it was asked for.
+    """
 
     client: Callable[[str], Any]
     installation: str
@@ -62,6 +73,8 @@ class Clients:
     page_function: str
     datastores: Callable[..., Any]
     read_secret: Callable[[str], str]
+    hubs: dict[tuple[str, str], GitHubApi] = field(default_factory=dict)
+    slacks: dict[tuple[str, str], SlackApi] = field(default_factory=dict)
 
 
 def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
@@ -76,7 +89,6 @@ def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
     gate: list[Resource] = []
     if blueprint.pipeline.start == "checks" and branches:
         gate = [Checks(branches, blueprint.pipeline.required_checks)]
-    reports: list[Resource] = [CommitStatus(github)] if github else []
     return Plan(
         claims=Claims(clients.client("elbv2"), store, blueprint),
         build=[
@@ -87,7 +99,7 @@ def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
         ],
         tear_down=[[pipeline, *of(Service, roles)], *_role_waves(of, roles, images), data],
         retired=functools.partial(_retired, of, blueprint),
-        reports=reports,
+        reports=_reports(clients, blueprint, github),
         branches=branches,
     )
 
@@ -115,9 +127,16 @@ def _role_waves(of: Callable[..., list[Resource]], roles: set[str], beside: list
 def _role_resources(clients: Clients, blueprint: Blueprint, kind: type, roles: set[str]) -> list[Resource]:
     made: dict[type, Callable[[str], Resource]] = {
         TargetGroup: lambda role: TargetGroup(clients.client("elbv2"), blueprint, clients.installation, role),
-        Listener: lambda role: Listener(clients.client("elbv2"), blueprint, clients.installation, role),
+        Listener: lambda role: Listener(
+            clients.client("elbv2"), blueprint, clients.installation, clients.read_secret, role
+        ),
         Curtain: lambda role: Curtain(
-            clients.client("elbv2"), blueprint, clients.installation, clients.page_function, role
+            clients.client("elbv2"),
+            blueprint,
+            clients.installation,
+            clients.page_function,
+            clients.read_secret,
+            role,
         ),
         TaskDefinition: lambda role: TaskDefinition(
             clients.client("ecs"), blueprint, clients.installation, role
@@ -146,8 +165,31 @@ def _pipeline(clients: Clients, blueprint: Blueprint) -> Pipeline:
     )
 
 
+def _reports(clients: Clients, blueprint: Blueprint, github: GitHubApi | None) -> list[Resource]:
+    """Where people are told, as the blueprint wants it."""
+    reports: list[Resource] = []
+    if github and blueprint.github:
+        made: dict[str, Callable[[GitHubApi], Resource]] = {
+            CommitStatus.kind: lambda hub: CommitStatus(hub, blueprint),
+            Deployment.kind: lambda hub: Deployment(hub, blueprint),
+            PullRequest.kind: lambda hub: PullRequest(hub, blueprint, clients.installation),
+        }
+        reports += [made[kind](github) for kind in dict.fromkeys(blueprint.github.report)]
+    if blueprint.slack:
+        reports.append(SlackMessage(_slack(clients, blueprint.slack), blueprint))
+    if blueprint.events:
+        reports.append(Event(clients.client("events"), blueprint, clients.installation))
+    return reports
+
+
 def _github(clients: Clients, settings: GitHub) -> GitHubApi:
-    return GitHubApi(settings.api_url, lambda: json.loads(clients.read_secret(settings.secret)))
+    made = GitHubApi(settings.api_url, lambda: json.loads(clients.read_secret(settings.secret)))
+    return clients.hubs.setdefault((settings.api_url, settings.secret), made)
+
+
+def _slack(clients: Clients, settings: SlackSettings) -> SlackApi:
+    made = SlackApi(settings.api_url, lambda: json.loads(clients.read_secret(settings.secret)))
+    return clients.slacks.setdefault((settings.api_url, settings.secret), made)
 
 
 # --- the process environment ------------------------------------------------------------------------------
@@ -236,3 +278,8 @@ def controller() -> Controller:
 def watch() -> Watch:
     """For functions that only look at records and wake."""
     return Watch(store(), wake)
+
+
+def visits() -> Visits:
+    """For the sweep: who came when."""
+    return Visits(client("cloudwatch"), store())

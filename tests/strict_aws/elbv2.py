@@ -1,4 +1,4 @@
-"""ELBv2 rules that moto does not have: duplicates, quotas, who may use a target group, and target health."""
+"""ELBv2 rules that moto does not have: duplicates, quotas, target groups and their health, actions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from moto.elbv2.models import ELBv2Backend, FakeListener
 
+from tests.strict_aws.actions import LOG_IN, check_actions, without_secrets
 from tests.strict_aws.call import Answer, Call, Params, Rule
 
 LAMBDA_ARN = re.compile(r"arn:aws:lambda:[a-z0-9-]+:\d{12}:function:[A-Za-z0-9_-]+(:[A-Za-z0-9_$-]+)?")
@@ -59,6 +60,8 @@ class Elbv2:
             "DeleteRule": self._delete_rule,
             "RegisterTargets": self._register_targets,
             "DeregisterTargets": self._deregister_targets,
+            "DescribeListeners": self._without_secrets,
+            "DescribeRules": self._without_secrets,
             "DescribeTargetGroups": self._describe_target_groups,
             "DescribeTargetHealth": self._describe_target_health,
             "DescribeTags": self._describe_tags,
@@ -152,14 +155,15 @@ class Elbv2:
             return call.proceed()  # LoadBalancerNotFound
         existing = self._listener_on(balancer.arn, call.params.get("Port"))
         if existing and self._settings[existing.arn] == _without_tags(call.params):
-            return call.ask("DescribeListeners", ListenerArns=[existing.arn])
+            return without_secrets(call.ask("DescribeListeners", ListenerArns=[existing.arn]))
         if existing:
             raise self._duplicate_listener(call, balancer.arn)
         if len(balancer.listeners) >= self.quotas["listeners-per-application-load-balancer"]:
             raise call.error(
                 "TooManyListeners", f"The maximum number of listeners has been reached on '{balancer.arn}'"
             )
-        self._check_actions(call, balancer.arn, call.params["DefaultActions"])
+        check_actions(call, call.params["DefaultActions"], str(call.params.get("Protocol")), is_new=True)
+        self._check_targets(call, balancer.arn, call.params["DefaultActions"])
         answer = self._tracked(call)
         self._settings[answer["Listeners"][0]["ListenerArn"]] = _without_tags(call.params)
         return answer
@@ -171,7 +175,9 @@ class Elbv2:
         taken = self._listener_on(listener.load_balancer_arn, call.params.get("Port"))
         if taken and taken.arn != listener.arn:
             raise self._duplicate_listener(call, listener.load_balancer_arn)
-        self._check_actions(call, listener.load_balancer_arn, call.params.get("DefaultActions", []))
+        protocol = str(call.params.get("Protocol", listener.protocol))
+        self._check_changed_actions(call, "DefaultActions", protocol, listener.default_actions)
+        self._check_targets(call, listener.load_balancer_arn, call.params.get("DefaultActions", []))
         answer = self._tracked(call)
         self._settings[listener.arn] |= {
             key: value for key, value in call.params.items() if key != "ListenerArn"
@@ -192,12 +198,19 @@ class Elbv2:
             raise call.error(
                 "TooManyRules", f"The maximum number of rules has been reached on '{balancer.arn}'"
             )
-        self._check_actions(call, balancer.arn, call.params["Actions"])
+        check_actions(call, call.params["Actions"], str(listener.protocol), is_new=True)
+        self._check_targets(call, balancer.arn, call.params["Actions"])
         return self._tracked(call)
 
     def _modify_rule(self, call: Call) -> Answer:
         balancer_arn = call.params["RuleArn"].replace(":listener-rule/", ":loadbalancer/").rsplit("/", 2)[0]
-        self._check_actions(call, balancer_arn, call.params.get("Actions", []))
+        listener = self._listener(
+            call.params["RuleArn"].replace(":listener-rule/", ":listener/").rsplit("/", 1)[0]
+        )
+        if listener and call.params["RuleArn"] in listener.rules:
+            before = listener.rules[call.params["RuleArn"]].actions
+            self._check_changed_actions(call, "Actions", str(listener.protocol), before)
+        self._check_targets(call, balancer_arn, call.params.get("Actions", []))
         return self._tracked(call)
 
     def _delete_rule(self, call: Call) -> Answer:
@@ -206,7 +219,13 @@ class Elbv2:
             raise call.error("RuleNotFound", "One or more rules not found")
         return self._tracked(call)
 
-    def _check_actions(self, call: Call, balancer_arn: str, actions: list[dict[str, Any]]) -> None:
+    @staticmethod
+    def _check_changed_actions(call: Call, key: str, protocol: str, before: list[Any]) -> None:
+        if key in call.params:
+            logs_in = any(action.type in LOG_IN for action in before)
+            check_actions(call, call.params[key], protocol, is_new=not logs_in)
+
+    def _check_targets(self, call: Call, balancer_arn: str, actions: list[dict[str, Any]]) -> None:
         """A target group exists and has one load balancer only; a load balancer takes 100. Facts B1-1."""
         wanted = {arn for action in actions for arn in _forwards(action)}
         used = self._used()
@@ -235,7 +254,10 @@ class Elbv2:
         after = set(self._used())
         self._still_in_use.update(dict.fromkeys(before - after, self.in_use_lag))
         self._not_yet_associated.update(dict.fromkeys(after - before, self.association_lag))
-        return answer
+        return without_secrets(answer)
+
+    def _without_secrets(self, call: Call) -> Answer:
+        return without_secrets(call.proceed())
 
     # Targets
 

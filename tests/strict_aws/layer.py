@@ -27,6 +27,7 @@ from tests.strict_aws.call import Answer, Call, Event, Params, Refused, Rule
 from tests.strict_aws.dynamodb import DynamoDB
 from tests.strict_aws.ecs import Ecs
 from tests.strict_aws.elbv2 import Elbv2
+from tests.strict_aws.events import Events
 from tests.strict_aws.faults import Error, Faults
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class StrictAWS:
             "elbv2": self.elbv2.rules,
             "ecs": self.ecs.rules,
             "dynamodb": DynamoDB().rules,
+            "events": Events().rules,
         }
         self._stand_ins: dict[str, StandIn] = {}
         self._callbacks: list[Callable[[Event], None]] = []

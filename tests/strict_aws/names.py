@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore.model import OperationModel, Shape
 
-COVERED = ("elbv2", "ecs", "codepipeline", "ecr", "sqs", "dynamodb")
+COVERED = ("elbv2", "ecs", "codepipeline", "ecr", "sqs", "dynamodb", "events")
 
 # What each service calls a parameter it does not like.
 CODES = {
@@ -25,6 +25,7 @@ CODES = {
     "ecr": "InvalidParameterException",
     "sqs": "InvalidParameterValue",
     "dynamodb": "ValidationException",
+    "events": "ValidationException",
 }
 
 

@@ -1,18 +1,20 @@
 """The curtain: one listener rule `/*` that shows the page while the service is not live.
 
 Up from the first pass and again before a stop-then-start deployment, so that a visitor never meets a bare
-503; down when the service runs what it should. All curtains of a load balancer forward to one Lambda target
-group (a target group serves one load balancer only: facts B1-1); whoever is last takes it along.
+503; down when the service runs what it should. It also hangs, and is ready so, before an environment that
+sleeps and before one whose schema is being reset. All curtains of a load balancer forward to one Lambda
+target group (a target group serves one load balancer only: facts B1-1); whoever is last takes it along.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from qa_env import aws, elbv2, naming
-from qa_env.blueprint import Blueprint
+from qa_env import aws, elbv2, login, naming, sleep
+from qa_env.blueprint import Blueprint, Oidc
 from qa_env.errors import Blocked, NotReady
 from qa_env.model import Environment, Outputs, Slug, State, key
 
@@ -24,27 +26,37 @@ PRIORITY = 1
 
 @dataclass(frozen=True)
 class Curtain:
-    """One web role's curtain. `page` is the ARN of the page function."""
+    """One web role's curtain. `page` is the page function's ARN; `read_secret` reads a log-in's secret."""
 
     client: ElasticLoadBalancingv2Client
     blueprint: Blueprint
     installation: str
     page: str
+    read_secret: Callable[[str], str]
     name: str
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     kind = "curtain"
 
     def ensure(self, env: Environment) -> Outputs:
-        """Hang the curtain while the service is not live, take it down when it is."""
+        """Hang the curtain while the service is not to be seen, take it down when it is.
+
+        Says `asleep` where it hangs for that: only then a service may stop behind it.
+        """
         listener = env.output("listener", self.name)["arn"]
+        asleep = sleep.asleep(env, self.blueprint.sleep_after, self.now())
+        is_live = self._is_live(env)
         with aws.doing(f"moving the curtain of {env.slug} {self.name}"):
             rules = self._rules(listener)
-            if self._is_live(env):
+            if is_live and not asleep and not env.resetting:
                 for rule in rules:
                     self._delete_rule(rule)
                 return {}
-            if not rules:
-                self._hang(env, listener)
-        raise NotReady(f"the curtain hangs until {self.name} is live")
+            self._keep_hanging(env, listener, rules)
+        if asleep:
+            return {"asleep": asleep}
+        if is_live:
+            return {"hides": "reset"}  # the running build's Deploy stage waits for this before it can end
+        raise NotReady(f"the curtain hangs until {self.name} is live", asleep="")
 
     def delete(self, env: Environment) -> None:
         """The rule goes with its listener; the page's target group goes when no listener uses it."""
@@ -77,11 +89,12 @@ class Curtain:
         rolling = self.blueprint.roles[self.name].deployment.strategy == "rolling"
         return rolling or service.get("task_definition") == coming.outputs["arn"]
 
-    def _rules(self, listener: str) -> list[str]:
-        """Our rules on the listener; tags are read because a person may have added others."""
+    def _rules(self, listener: str) -> dict[str, str]:
+        """Our rules on the listener and the mark of their log-in; a person may have added others."""
         arns = [rule["RuleArn"] for rule in self._all_rules(listener)]
-        tagged = elbv2.tags(self.client, arns)
-        return [arn for arn, tags in tagged.items() if naming.owner_of(tags, self.installation)]
+        tagged = elbv2.tags(self.client, arns).items()
+        ours = {arn: tags for arn, tags in tagged if naming.owner_of(tags, self.installation)}
+        return {arn: tags.get(naming.TAG_SETTINGS, "") for arn, tags in ours.items()}
 
     def _all_rules(self, listener: str) -> Iterator[dict[str, str]]:
         pages = self.client.get_paginator("describe_rules").paginate(ListenerArn=listener)
@@ -90,15 +103,26 @@ class Curtain:
                 if not rule["IsDefault"]:
                     yield {"RuleArn": rule["RuleArn"]}
 
-    def _hang(self, env: Environment, listener: str) -> None:
+    def _keep_hanging(self, env: Environment, listener: str, rules: dict[str, str]) -> None:
+        """See that one rule hangs, with the log-in that the blueprint wants."""
+        load_balancer = self.blueprint.load_balancer(env.port_of(self.name)[0])
+        oidc = load_balancer.oidc if load_balancer else None
+        right = [rule for rule, mark in rules.items() if mark == login.mark(oidc)]
+        for rule in set(rules) - set(right):
+            self._delete_rule(rule)
+        if not right:
+            self._hang(env, listener, oidc)
+
+    def _hang(self, env: Environment, listener: str, oidc: Oidc | None) -> None:
         page = self._ensure_page(env.port_of(self.name)[0])
+        mark = {naming.TAG_SETTINGS: login.mark(oidc)} if oidc else {}
         try:
             self.client.create_rule(
                 ListenerArn=listener,
                 Priority=PRIORITY,
                 Conditions=[{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}}],
-                Actions=[{"Type": "forward", "TargetGroupArn": page}],
-                Tags=aws.tag_list(naming.tags(self.installation, env, self.name)),
+                Actions=login.actions(oidc, self.read_secret, page),
+                Tags=aws.tag_list(naming.tags(self.installation, env, self.name) | mark),
             )
         except self.client.exceptions.TargetGroupNotFoundException as error:
             raise NotReady("the page's target group went with another environment; hanging again") from error

@@ -2,16 +2,17 @@
 
 It exists from the first pass, because ECS refuses a target group that no listener uses (facts B2-4) and
 because a URL that can be sent within seconds is the point. A listener has no name: it is found by its port
-when wanted, and by its tags when it is to go, so that a moved claim leaves nothing behind.
+when wanted, and by its tags when it is to go, so that a moved claim leaves nothing behind. Where the
+blueprint has a log-in, it asks everybody for it (`qa_env.login`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qa_env import aws, elbv2, naming
+from qa_env import aws, elbv2, login, naming
 from qa_env.blueprint import Blueprint, LoadBalancer
 from qa_env.errors import Blocked
 from qa_env.model import Environment, Outputs, Slug
@@ -23,25 +24,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Listener:
-    """One web role's listener."""
+    """One web role's listener; `read_secret` reads a log-in's secret."""
 
     client: ElasticLoadBalancingv2Client
     blueprint: Blueprint
     installation: str
+    read_secret: Callable[[str], str]
     name: str
     kind = "listener"
 
     def ensure(self, env: Environment) -> Outputs:
         """Find or create the listener, point it at the target group, return its ARN and URL."""
         lb, port = self._place(env)
-        wanted = self._wanted(lb, env.output("target_group", self.name)["arn"])
+        group = env.output("target_group", self.name)["arn"]
         with aws.doing(f"ensuring listener {lb.host}:{port}"):
-            listener = self._find(env, lb.arn, port)
-            if listener is None:
-                listener = self._create(env, lb, port, wanted)
-            elif _differs(listener, wanted):
-                self.client.modify_listener(ListenerArn=listener["ListenerArn"], **wanted)
-        return {"arn": listener["ListenerArn"], "url": _url(lb, env.slug, port), "port": str(port)}
+            found = self._find(env, lb.arn, port)
+            arn = self._correct(lb, *found, group) if found else self._create(env, lb, port, group)
+        return {"arn": arn, "url": _url(lb, env.slug, port), "port": str(port)}
 
     def delete(self, env: Environment) -> None:
         """Delete every listener of this environment and role, whatever its port."""
@@ -57,25 +56,37 @@ class Listener:
             arns = [listener["ListenerArn"] for listener in elbv2.listeners(self.client, lb.arn)]
             yield from elbv2.owners(self.client, arns, self.installation)
 
-    def _find(self, env: Environment, load_balancer: str, port: int) -> ListenerTypeDef | None:
-        """The listener on our port: None if missing, Blocked if someone else's."""
+    def _find(
+        self, env: Environment, load_balancer: str, port: int
+    ) -> tuple[ListenerTypeDef, dict[str, str]] | None:
+        """The listener on our port and its tags: None if missing, Blocked if someone else's."""
         on_port = [one for one in elbv2.listeners(self.client, load_balancer) if one["Port"] == port]
         if not on_port:
             return None
         (listener,) = on_port
         arn = listener["ListenerArn"]
-        if naming.owner_of(elbv2.tags(self.client, [arn]).get(arn, {}), self.installation) != env.slug:
+        tags = elbv2.tags(self.client, [arn]).get(arn, {})
+        if naming.owner_of(tags, self.installation) != env.slug:
             raise Blocked(f"port {port} of {load_balancer} has a listener that is not ours; delete it")
-        return listener
+        return listener, tags
 
-    def _create(
-        self, env: Environment, lb: LoadBalancer, port: int, wanted: dict[str, Any]
-    ) -> ListenerTypeDef:
-        tags = aws.tag_list(naming.tags(self.installation, env, self.name))
-        (listener,) = self.client.create_listener(LoadBalancerArn=lb.arn, Port=port, Tags=tags, **wanted)[
-            "Listeners"
-        ]
-        return listener
+    def _create(self, env: Environment, lb: LoadBalancer, port: int, target_group: str) -> str:
+        tags = naming.tags(self.installation, env, self.name) | _mark(lb)
+        (listener,) = self.client.create_listener(
+            LoadBalancerArn=lb.arn, Port=port, Tags=aws.tag_list(tags), **self._wanted(lb, target_group)
+        )["Listeners"]
+        return listener["ListenerArn"]
+
+    def _correct(
+        self, lb: LoadBalancer, listener: ListenerTypeDef, tags: dict[str, str], target_group: str
+    ) -> str:
+        """Change the listener if it is not as wanted; its mark comes last, so that a crash repeats it."""
+        arn, mark = listener["ListenerArn"], _mark(lb)
+        if _differs(listener, lb, target_group) or not mark.items() <= tags.items():
+            self.client.modify_listener(ListenerArn=arn, **self._wanted(lb, target_group))
+            if mark:
+                self.client.add_tags(ResourceArns=[arn], Tags=aws.tag_list(mark))
+        return arn
 
     def _mine(self, slug: Slug, load_balancer: str) -> list[str]:
         arns = [listener["ListenerArn"] for listener in elbv2.listeners(self.client, load_balancer)]
@@ -102,24 +113,29 @@ class Listener:
         return lb, port
 
     def _wanted(self, lb: LoadBalancer, target_group: str) -> dict[str, Any]:
-        wanted: dict[str, Any] = {
-            "Protocol": lb.protocol,
-            "DefaultActions": [{"Type": "forward", "TargetGroupArn": target_group}],
-        }
-        if lb.protocol == "HTTPS":
-            wanted |= {"Certificates": [{"CertificateArn": lb.certificate_arn}], "SslPolicy": lb.ssl_policy}
-        return wanted
+        actions = login.actions(lb.oidc, self.read_secret, target_group)
+        return {"Protocol": lb.protocol, "DefaultActions": actions, **_tls(lb)}
 
 
-def _differs(listener: ListenerTypeDef, wanted: dict[str, Any]) -> bool:
-    """AWS adds `ForwardConfig`, `Order` and `IsDefault`, so only what we asked for is compared."""
-    forwards = [action.get("TargetGroupArn") for action in listener["DefaultActions"]]
+def _tls(lb: LoadBalancer) -> dict[str, Any]:
+    if lb.protocol != "HTTPS":
+        return {}
+    return {"Certificates": [{"CertificateArn": lb.certificate_arn}], "SslPolicy": lb.ssl_policy}
+
+
+def _mark(lb: LoadBalancer) -> dict[str, str]:
+    """The tag that tells one log-in from another; none without."""
+    return {naming.TAG_SETTINGS: login.mark(lb.oidc)} if lb.oidc else {}
+
+
+def _differs(listener: ListenerTypeDef, lb: LoadBalancer, target_group: str) -> bool:
+    """AWS adds to what was asked for (`IsDefault`, for one), so only that is compared."""
     certificates = [one["CertificateArn"] for one in listener.get("Certificates") or []]
     return (
-        listener["Protocol"] != wanted["Protocol"]
-        or forwards != [action["TargetGroupArn"] for action in wanted["DefaultActions"]]
-        or certificates != [one["CertificateArn"] for one in wanted.get("Certificates", [])]
-        or ("SslPolicy" in wanted and listener.get("SslPolicy") != wanted["SslPolicy"])
+        listener["Protocol"] != lb.protocol
+        or not login.is_as_wanted(lb.oidc, listener["DefaultActions"], target_group)
+        or certificates != [lb.certificate_arn] * (lb.protocol == "HTTPS")
+        or (lb.protocol == "HTTPS" and listener.get("SslPolicy") != lb.ssl_policy)
     )
 
 

@@ -9,13 +9,14 @@ difference only. The pipeline's product is the record's `built`: once that is th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from qa_env import aws, naming
+from qa_env import aws, executions, naming
 from qa_env.blueprint import Blueprint
 from qa_env.errors import Blocked, Failed, NotReady
+from qa_env.executions import BROKEN, RUNNING, SUCCEEDED, Stage
 from qa_env.model import NOT_WANTED, Environment, Outputs, Slug
 from qa_env.variables import data_variables
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 SOURCE = "Source"
 BUILDS = ("Build", "Migrate")
-RUNNING = ("InProgress", "Stopping")
 VALUE_MAX = 1000  # facts B3-7: the whole JSON of EnvironmentVariables, too
 COMMIT = "#{SourceVariables.CommitId}"
 
@@ -49,11 +49,13 @@ class Pipeline:
         if self.blueprint.pipeline.start == "checks":
             env.output("checks")
         with aws.doing(f"ensuring pipeline {name}"):
-            wanted = self._wanted(env)
             tags = self._find(env)
+            if self.blueprint.database and env.resetting:
+                self._await_reset(env, name, exists=tags is not None)
+            wanted = self._wanted(env)
             if tags is None:
                 self._create(env, wanted)
-                raise NotReady("the first build has started")
+                raise NotReady("the first build has started", **self._begun(env, ""))
             if tags.get(naming.TAG_SETTINGS) != aws.fingerprint(wanted):
                 self._update(env, wanted)
             return self._run(env, name)
@@ -114,88 +116,127 @@ class Pipeline:
             tags=aws.tag_list({naming.TAG_SETTINGS: aws.fingerprint(wanted)}, "key", "value"),
         )
 
+    def _await_reset(self, env: Environment, name: str, exists: bool) -> None:
+        """Until the schema is reset let what runs end, start nothing, and say when nothing runs any more."""
+        if not env.reset_due:
+            env.output("schema")  # that it was dropped is written down before anything can fill it again
+            return
+        newest = executions.newest(self.client, name) if exists else None
+        if newest and self._works(name):
+            stages = self._seen_stages(env, name, newest["pipelineExecutionId"], newest["status"])
+            raise NotReady("the schema is reset when the running build has ended", **_shown(newest, stages))
+        raise NotReady("waiting until the schema is reset", idle=str(env.asked.reset))
+
+    def _works(self, name: str) -> bool:
+        return any(s["status"] in RUNNING for s in executions.last(self.client, name)) or bool(
+            self._builds(name)
+        )
+
     def _run(self, env: Environment, name: str) -> Outputs:
         """See to it that the wanted commit is being built; return when it has been."""
-        newest = self._newest(name)
+        newest = executions.newest(self.client, name)
         if newest is None:
-            return self._start(env, name, "first")
-        execution = newest["pipelineExecutionId"]
-        commit, status = _commit_of(newest), newest["status"]
+            self._start(env, name, "first")
+        fulfilling = self._fulfilling(env, name)
+        if fulfilling == []:
+            self._start(env, name, f"asked-{env.asked.redeploy}")
+        execution, status = newest["pipelineExecutionId"], newest["status"]
+        commit = executions.commit(newest, SOURCE)
         if not commit and env.remembered(self.kind).get("execution") == execution:
             commit = env.remembered(self.kind).get("commit", "")
-        known = {"execution": execution, "commit": env.commit}
-        if commit == env.commit:
-            return self._progress(env, name, status, known)
         if not commit and status in RUNNING:
             raise NotReady("waiting until the running build has found its commit")
-        return self._start(env, name, execution)
+        if commit != env.commit:
+            self._start(env, name, execution[:8])
+        known = {"execution": execution, "commit": commit, "status": status}
+        if not _is_built(env, fulfilling):
+            self._progress(env, name, newest, known)
+        wish = str(env.asked.redeploy)
+        stages = self._seen_stages(env, name, execution, status)
+        return {**known, "asked": wish, "fulfilled": wish, **_shown(newest, stages)}
 
-    def _progress(self, env: Environment, name: str, status: str, known: dict[str, str]) -> Outputs:
-        if env.built and env.built.commit == env.commit:
-            return known
+    def _fulfilling(self, env: Environment, name: str) -> list[str] | None:
+        """The executions that fulfil the last wish: the one started for it and later ones; None without one.
+
+        Empty while none was started, or it is not shown yet: then it is started (again, by the same token).
+        """
+        last = env.remembered(self.kind)
+        if env.asked.redeploy <= int(last.get("fulfilled") or 0):
+            return None
+        if env.asked.redeploy > int(last.get("asked") or 0):
+            return []
+        listed = [one["pipelineExecutionId"] for one in executions.last(self.client, name)]
+        wished = last.get("wished") or (listed or [""])[-1]  # all, of a pipeline made after the wish
+        return listed[: listed.index(wished) + 1] if wished in listed else []
+
+    def _progress(
+        self,
+        env: Environment,
+        name: str,
+        newest: PipelineExecutionSummaryTypeDef,
+        known: dict[str, str],
+    ) -> NoReturn:
+        """The newest execution is of the wanted commit and has not built it (yet)."""
+        status, execution = newest["status"], newest["pipelineExecutionId"]
+        stages = executions.stages(self.client, name, execution) if status in RUNNING + BROKEN else []
+        known = {**known, **_shown(newest, stages)}
         if status in RUNNING:
-            raise NotReady(f"building: {self._stage(name)}", **known)
-        if status in ("Failed", "Stopped"):
-            stage, why, link = self._failure(name, known["execution"])
-            if not why.startswith(NOT_WANTED):
-                found = (f" in {stage}" if stage else "") + (f": {why}" if why else "")
-                shown = {"log_url": link} if link else {}
-                raise Failed(f"the build {status.lower()}{found}", **known, **shown)
-            # Deploy refused the commit while it was not wanted; now it is.
-        return self._start(env, name, known["execution"])
+            running = [stage.name for stage in stages if stage.status == "InProgress"]
+            raise NotReady(f"building: {running[0] if running else 'between two stages'}", **known)
+        (broken, *_) = [*(stage for stage in stages if stage.broken), Stage("")]
+        if status in BROKEN and not broken.why.startswith(NOT_WANTED):
+            found = (f" in {broken.name}" if broken.name else "") + (f": {broken.why}" if broken.why else "")
+            raise Failed(f"the build {status.lower()}{found}", **{**known, "log_url": broken.url})
+        # Deploy refused the commit while it was not wanted; now it is.
+        self._start(env, name, execution[:8])
 
-    def _start(self, env: Environment, name: str, after: str) -> Outputs:
+    def _start(self, env: Environment, name: str, after: str) -> NoReturn:
+        """Start an execution; what tells one start from another makes the same one idempotent."""
         started = self.client.start_pipeline_execution(
             name=name,
             sourceRevisions=[
                 {"actionName": SOURCE, "revisionType": "COMMIT_ID", "revisionValue": env.commit},
             ],
-            clientRequestToken=f"{env.slug}-{env.generation}-{after[:8]}",
+            clientRequestToken=f"{env.slug}-{env.generation}-{after}",
         )
         execution = started["pipelineExecutionId"]
-        raise NotReady("the build has started", execution=execution, commit=env.commit)
+        begun = self._begun(env, execution)
+        raise NotReady("the build has started", execution=execution, commit=env.commit, **begun)
 
-    def _newest(self, name: str) -> PipelineExecutionSummaryTypeDef | None:
-        listed = self.client.list_pipeline_executions(pipelineName=name, maxResults=1)
-        summaries = listed["pipelineExecutionSummaries"]
-        return summaries[0] if summaries else None
+    def _begun(self, env: Environment, execution: str) -> dict[str, str]:
+        """What is known of an execution that begins: whatever is wished for now, it fulfils."""
+        shown = {"stages": _text([Stage(name) for name in self._stage_names]), "started": "", "log_url": ""}
+        wish = {"asked": str(env.asked.redeploy), "wished": execution, "idle": ""}
+        return {**shown, **wish, "status": "", "seconds": ""}
 
-    def _stage(self, name: str) -> str:
-        states = self.client.get_pipeline_state(name=name)["stageStates"]
-        running = [
-            s["stageName"] for s in states if s.get("latestExecution", {}).get("status") == "InProgress"
-        ]
-        return running[0] if running else "between two stages"
+    def _seen_stages(self, env: Environment, name: str, execution: str, status: str) -> list[Stage]:
+        """The stages without a call where they are known: they all succeeded, or ended as they were seen."""
+        last = env.remembered(self.kind)
+        same = last.get("execution") == execution
+        seen = [Stage(**one) for one in json.loads(last.get("stages") or "[]")] if same else []
+        if status == SUCCEEDED:
+            urls = {stage.name: stage.url for stage in seen}
+            return [Stage(stage, SUCCEEDED, urls.get(stage, "")) for stage in self._stage_names]
+        if same and last.get("status") == status and status not in RUNNING:
+            return seen
+        return executions.stages(self.client, name, execution)
 
-    def _failure(self, name: str, execution: str) -> tuple[str, str, str]:
-        """(stage, why, log link) of the action of this execution that failed.
-
-        A stage shows the last execution that entered it, which may be an older one.
-        """
-        for stage in self.client.get_pipeline_state(name=name)["stageStates"]:
-            if stage.get("latestExecution", {}).get("pipelineExecutionId") != execution:
-                continue
-            for action in stage.get("actionStates", []):
-                latest = action.get("latestExecution", {})
-                if latest.get("status") in ("Failed", "Abandoned"):
-                    why = latest.get("errorDetails", {}).get("message") or latest.get("summary", "")
-                    return stage["stageName"], why, latest.get("externalExecutionUrl", "")
-        return "", "", ""
+    @property
+    def _stage_names(self) -> list[str]:
+        migrate = ["Migrate"] if self.blueprint.pipeline.migrate_project else []
+        return [SOURCE, "Build", *migrate, "Deploy"]
 
     def _stop(self, name: str) -> None:
         """A build that goes on after its pipeline is gone could migrate a dropped schema (facts B3-14)."""
         building = self._builds(name)
         for build in building:
             self.codebuild.stop_build(id=build)
-        running = [s for s in self._executions(name) if s["status"] in RUNNING]
+        running = [s for s in executions.last(self.client, name) if s["status"] in RUNNING]
         for execution in running:
             if execution["status"] == "InProgress":
                 self._stop_execution(name, execution["pipelineExecutionId"])
         if building or running:
             raise NotReady("stopping the build")
-
-    def _executions(self, name: str) -> list[PipelineExecutionSummaryTypeDef]:
-        return self.client.list_pipeline_executions(pipelineName=name)["pipelineExecutionSummaries"]
 
     def _stop_execution(self, name: str, execution: str) -> None:
         exceptions = self.client.exceptions
@@ -300,7 +341,20 @@ def _type(category: str, owner: str, provider: str) -> dict[str, str]:
     return {"category": category, "owner": owner, "provider": provider, "version": "1"}
 
 
-def _commit_of(execution: PipelineExecutionSummaryTypeDef) -> str:
-    """Empty until the Source action has finished."""
-    revisions = {r["actionName"]: r.get("revisionId", "") for r in execution.get("sourceRevisions", [])}
-    return revisions.get(SOURCE, "")
+def _is_built(env: Environment, fulfilling: Sequence[str] | None) -> bool:
+    """Has the wanted commit been built, and by an execution that fulfils the wish if there is one?"""
+    built = env.built
+    if built is None or built.commit != env.commit:
+        return False
+    return fulfilling is None or built.execution in fulfilling
+
+
+def _shown(execution: PipelineExecutionSummaryTypeDef, stages: Sequence[Stage]) -> dict[str, str]:
+    """What people see of an execution; empty where an earlier one has said something else."""
+    took = executions.seconds(execution) if execution["status"] == SUCCEEDED else ""
+    started = executions.started(execution)
+    return {"stages": _text(stages), "started": started, "seconds": took, "log_url": ""}
+
+
+def _text(stages: Sequence[Stage]) -> str:
+    return json.dumps([{"name": one.name, "status": one.status, "url": one.url} for one in stages])

@@ -2,6 +2,9 @@
 
 MySQL has no tags: the claim in the table and the blueprint's prefix are the mark. The statements run in the
 `datastores` function, which checks the prefix again; this side only asks, and only with the claim in hand.
+
+While the branch exists it is dropped in one case only: somebody asked for a reset, and the pipeline has
+written down that nothing of it runs (`resources/pipeline.py`). `reset` is the last wish that was met so.
 """
 
 from __future__ import annotations
@@ -26,13 +29,19 @@ class Schema:
     kind = "schema"
 
     def ensure(self, env: Environment) -> Outputs:
-        """Create the schema if it is missing, return its name."""
+        """Create the schema if it is missing, reset it if that is due; return its name."""
         claim = self._held(env)
         if claim is None:
             raise NotReady("waiting for the schema's name")
-        details = {"charset": self.database.charset, "collation": self.database.collation}
-        self._ask("ensure", name=claim.name, **details)
-        return {"name": claim.name}
+        wish = str(env.asked.reset)
+        idle = env.remembered("pipeline").get("idle")
+        if env.reset_due and idle == wish:
+            self._ask("delete", name=claim.name)
+            self._create(claim)
+            raise NotReady("the schema was reset", name=claim.name, reset=wish)
+        self._create(claim)
+        last = env.remembered(self.kind).get("reset", "0")
+        return {"name": claim.name, "reset": last if env.reset_due else wish}
 
     def delete(self, env: Environment) -> None:
         """Drop the schema once nothing can use it, if the claim still says that it is ours."""
@@ -48,6 +57,10 @@ class Schema:
             slug = claimed.get(name) or naming.slug_of(self.database.schema_name, name)
             if slug:
                 yield slug
+
+    def _create(self, claim: Claim) -> None:
+        details = {"charset": self.database.charset, "collation": self.database.collation}
+        self._ask("ensure", name=claim.name, **details)
 
     def _held(self, env: Environment) -> Claim | None:
         """The claim, read again from the table: the record's copy may be old."""

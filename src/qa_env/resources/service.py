@@ -2,17 +2,20 @@
 
 A service of the same name cannot be created while the old one drains (facts B2-3), and one whose target
 group no listener uses is refused (B2-4): both are NotReady. What makes it ours is kept as a fingerprint in
-a tag; the count and the task definition are compared as well, because people change those by hand.
+a tag; the count and the task definition are compared as well, because people change those by hand. Asleep is
+the same service with a count of none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from qa_env import aws, ecs, naming
+from qa_env import aws, ecs, naming, sleep
 from qa_env.blueprint import Blueprint, Role
 from qa_env.errors import Blocked, Failed, NotReady
 from qa_env.model import Environment, Outputs, Slug, State, key
@@ -39,10 +42,11 @@ class Service:
     kind = "service"
 
     def ensure(self, env: Environment) -> Outputs:
-        """Find, create or update the service; returns once it runs the wanted task definition."""
+        """Find, create or update the service; returns once it runs the wanted task definition, or sleeps."""
         name = naming.service(env.slug, self.name)
         task = env.output("task_definition", self.name)
-        about = {"commit": task["commit"], "execution": task["execution"]}
+        asleep = self._asleep(env)
+        about = {"commit": task["commit"], "execution": task["execution"], "asleep": asleep}
         if (cluster := self._cluster(env)) != self.blueprint.cluster:
             raise Blocked(
                 f"{name} runs in cluster {cluster}: put that back into the blueprint, or delete the branch"
@@ -51,16 +55,20 @@ class Service:
             )
         with aws.doing(f"ensuring service {name}", **about):
             mark = self._mark(env, task["arn"])
+            wanted = functools.partial(self._wanted, env, task["arn"], 0 if asleep else self._role.count)
             service = self._find(env)
             if service is None:
-                self._create(env, name, mark, self._wanted(env, task["arn"]))
-                raise NotReady(f"{self.name} is starting", serving="no", cluster=cluster)
+                made = self._create(env, name, mark, wanted())
+                said = f"{self.name} is starting"
+                raise NotReady(said, serving="no", asleep=asleep, cluster=cluster, tasks=_tasks(made))
+            known = {"asleep": asleep, "cluster": cluster, "tasks": _tasks(service)}
             if service["status"] != "ACTIVE":
-                raise NotReady(f"{self.name} is still stopping; it is created again after that", serving="no")
-            if self._differs(service, mark, task["arn"]):
-                self._update(service, mark, self._wanted(env, task["arn"]))
-                serving = self._serving(service) if self._rolls else "no"
-                raise NotReady(f"{self.name} is being replaced", serving=serving, cluster=cluster)
+                said = f"{self.name} is still stopping; it is created again after that"
+                raise NotReady(said, serving="no", **known)
+            if self._differs(service, mark, task["arn"], bool(asleep)):
+                self._update(service, mark, wanted())
+                serving = self._serving_still(service, asleep)
+                raise NotReady(f"{self.name} is {_becoming(service, asleep)}", serving=serving, **known)
             return self._state(env, service, {"task_definition": task["arn"], "cluster": cluster, **about})
 
     def delete(self, env: Environment) -> None:
@@ -97,23 +105,35 @@ class Service:
             raise Blocked(f"service {name} has our name but is not ours; rename or delete it")
         return service
 
-    def _create(self, env: Environment, name: str, mark: str, wanted: dict[str, Any]) -> None:
+    def _asleep(self, env: Environment) -> str:
+        """Since when nobody was interested, if that is long ago and nobody would meet a closed door."""
+        asleep = sleep.asleep(env, self.blueprint.sleep_after, self.now())
+        hidden = not self._role.web or env.remembered("curtain", self.name).get("asleep") == asleep
+        return asleep if hidden else ""
+
+    def _create(self, env: Environment, name: str, mark: str, wanted: dict[str, Any]) -> ServiceTypeDef:
         tags = naming.tags(self.installation, env, self.name) | {naming.TAG_SETTINGS: mark}
-        self.client.create_service(
+        return self.client.create_service(
             serviceName=name,
             propagateTags="SERVICE",
             enableECSManagedTags=True,
             tags=aws.tag_list(tags, "key", "value"),
             **wanted,
-        )
+        )["service"]
 
     def _update(self, service: ServiceTypeDef, mark: str, wanted: dict[str, Any]) -> None:
-        """What is absent stays as it is, so what is to go is said; a change of capacity must be forced."""
+        """What is absent stays as it is, so what is to go is said; a change of capacity must be forced.
+
+        Waking is forced as well: a deployment is complete when its tasks are healthy, while tasks that were
+        only added count as soon as they run.
+        """
         settings = {key: value for key, value in wanted.items() if key != "launchType"}
         if service.get("loadBalancers") and "loadBalancers" not in settings:
             settings |= {"loadBalancers": [], "healthCheckGracePeriodSeconds": 0}
         if _strategy(settings) != _strategy(service):
             settings = {"capacityProviderStrategy": [], **settings, "forceNewDeployment": True}
+        if settings["desiredCount"] and not service["desiredCount"]:
+            settings["forceNewDeployment"] = True
         self.client.update_service(service=service["serviceName"], **settings)
         self.client.tag_resource(
             resourceArn=service["serviceArn"],
@@ -137,11 +157,11 @@ class Service:
                 return True
         return False
 
-    def _differs(self, service: ServiceTypeDef, mark: str, task_definition: str) -> bool:
+    def _differs(self, service: ServiceTypeDef, mark: str, task_definition: str, asleep: bool) -> bool:
         return (
             aws.tag_dict(service.get("tags")).get(naming.TAG_SETTINGS) != mark
             or service["taskDefinition"] != task_definition
-            or service["desiredCount"] != self._role.count
+            or service["desiredCount"] != (0 if asleep else self._role.count)
         )
 
     def _mark(self, env: Environment, task_definition: str) -> str:
@@ -156,13 +176,13 @@ class Service:
         group = env.output("target_group", self.name)["arn"]
         return [{"targetGroupArn": group, "containerName": role.container, "containerPort": role.port}]
 
-    def _wanted(self, env: Environment, task_definition: str) -> dict[str, Any]:
+    def _wanted(self, env: Environment, task_definition: str, count: int) -> dict[str, Any]:
         role = self._role
         stg = ecs.original(self.client, self.blueprint.cluster, role.copy_of)
         wanted: dict[str, Any] = {
             "cluster": self.blueprint.cluster,
             "taskDefinition": task_definition,
-            "desiredCount": role.count,
+            "desiredCount": count,
             "deploymentConfiguration": _deployment(role),
             "enableExecuteCommand": role.exec,
             "availabilityZoneRebalancing": "DISABLED",  # the default refuses to stop before it starts
@@ -178,26 +198,31 @@ class Service:
         return wanted
 
     def _state(self, env: Environment, service: ServiceTypeDef, known: dict[str, str]) -> Outputs:
-        """Ready, failed or still starting, with the reason that ECS gives."""
+        """Ready, failed, asleep or still starting, with the reason that ECS gives."""
         (primary,) = [one for one in service["deployments"] if one["status"] == "PRIMARY"]
-        known = {**known, "serving": self._serving(service)}
+        known = {**known, "serving": self._serving(service), "tasks": _tasks(service)}
         if primary.get("rolloutState") == "FAILED":
-            reason = self._reason(service) or primary.get("rolloutStateReason") or "the deployment failed"
-            raise Failed(f"{self.name} does not start: {reason}", **known)
+            stops = self._stops(service)
+            reason = _no_room(service) or _last(stops) or primary.get("rolloutStateReason")
+            known["tasks"] = _tasks(service, stops)
+            raise Failed(f"{self.name} does not start: {reason or 'the deployment failed'}", **known)
+        if known["asleep"]:
+            return {**known, "serving": "no"}
         complete = _complete(primary) and len(service["deployments"]) == 1
         if complete and self._was_ready(env, known):
             return known
         stops = self._stops(service)
+        known["tasks"] = _tasks(service, stops)
         lately = [task for task in stops if self.now() - task["stoppedAt"] < LATELY]
         if len(lately) >= self._role.deployment.failures and primary.get("rolloutState") == "COMPLETED":
-            raise Failed(f"{self.name} keeps ending: {_why(stops[-1])}", **known)
+            raise Failed(f"{self.name} keeps ending: {_last(stops)}", **known)
         if complete:
             return known
         no_room = _no_room(service)
         if no_room and self.now() - primary["createdAt"] > PATIENCE:
             raise Failed(f"{self.name} does not start: {no_room}", **known)
         running = f"{primary['runningCount']} of {primary['desiredCount']} running"
-        reason = no_room or (_why(stops[-1]) if stops else "")
+        reason = no_room or _last(stops)
         raise NotReady(f"{self.name} is starting: {running}{'; ' if reason else ''}{reason}", **known)
 
     def _was_ready(self, env: Environment, known: Outputs) -> bool:
@@ -210,14 +235,11 @@ class Service:
         """Does a visitor get an answer? When rolling, the old tasks answer until the new ones do."""
         deployments = service["deployments"]
         counting = deployments if self._rolls else [d for d in deployments if d["status"] == "PRIMARY"]
-        return "yes" if any(_complete(one) for one in counting) else "no"
+        return "yes" if any(_complete(one) and one["runningCount"] for one in counting) else "no"
 
-    def _reason(self, service: ServiceTypeDef) -> str:
-        """Why tasks of this service do not run, as one sentence."""
-        if no_room := _no_room(service):
-            return no_room
-        stops = self._stops(service)
-        return _why(stops[-1]) if stops else ""
+    def _serving_still(self, service: ServiceTypeDef, asleep: str) -> str:
+        """The same after an update that was just made."""
+        return self._serving(service) if self._rolls and not asleep else "no"
 
     def _stops(self, service: ServiceTypeDef) -> list[TaskTypeDef]:
         """Tasks of the wanted revision that ended, oldest first, but not because ECS scaled or replaced them.
@@ -289,6 +311,22 @@ def _no_room(service: ServiceTypeDef) -> str:
         if "was unable to place a task" in event["message"]:
             return f"no room on the cluster: {event['message'].split('Reason: ')[-1]}"
     return ""
+
+
+def _becoming(service: ServiceTypeDef, asleep: str) -> str:
+    if asleep:
+        return "falling asleep"
+    return "being replaced" if service["desiredCount"] else "waking up"
+
+
+def _tasks(service: ServiceTypeDef, stops: Sequence[TaskTypeDef] = ()) -> str:
+    """What people are shown of the tasks; `stopped` is why the last one ended, where that is known."""
+    counts = {"running": service["runningCount"], "desired": service["desiredCount"]}
+    return json.dumps({**counts, "stopped": _last(stops)})
+
+
+def _last(stops: Sequence[TaskTypeDef]) -> str:
+    return _why(stops[-1]) if stops else ""
 
 
 def _why(task: TaskTypeDef) -> str:
