@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from qa_env import app
-from qa_env.page import curtain, listing, lookup
+from qa_env.blueprint import Blueprint
+from qa_env.model import Slug
+from qa_env.page import alb, lookup, routes
+from qa_env.page.identity import Identity
 from qa_env.store import Store
+from qa_env.watch import Watch
 
 logger = Logger()
 
 
 def handler(
-    event: dict[str, Any], context: Any, *, store: Store | None = None, places: lookup.Places | None = None
+    event: dict[str, Any],
+    context: Any,
+    *,
+    store: Store | None = None,
+    places: lookup.Places | None = None,
+    blueprints: Mapping[str, Blueprint] | None = None,
+    wake: Callable[[Slug, str], None] | None = None,
+    identity: Identity | None = None,
 ) -> dict[str, Any]:
-    """Answers an ALB target request."""
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
-    known = places or lookup.Places(app.installation(), app.load_balancers())
-    load_balancer = known.load_balancer(event["requestContext"]["elb"]["targetGroupArn"])
-    records = store or app.store()
-    if load_balancer is None:
-        page = listing.render(records.all())
-    else:
-        env = lookup.environment(records, load_balancer, headers.get("x-forwarded-port", ""))
-        page = curtain.render(env, event.get("httpMethod", "GET"), headers)
-    return {
-        "statusCode": page.status,
-        "statusDescription": f"{page.status} {HTTPStatus(page.status).phrase}",
-        "headers": dict(page.headers),
-        "body": page.body,
-        "isBase64Encoded": False,
-    }
+    """Answers an ALB target request; whatever goes wrong is a page as well."""
+    request = alb.request(event)
+    try:
+        records = store or app.store()
+        known = places or lookup.Places(app.installation(), app.load_balancers())
+        site = routes.Site(
+            records,
+            Watch(records, wake or app.wake),
+            known,
+            app.all_blueprints() if blueprints is None else blueprints,
+            identity or _identity(known.load_balancers),
+        )
+        page = site.answer(request)
+    except Exception:
+        logger.exception("the page cannot be shown", extra={"path": request.path[:200]})
+        page = routes.broken(request)
+    return alb.answer(event, request, page)
+
+
+@functools.cache
+def _identity(signers: tuple[str, ...]) -> Identity:
+    """Kept, because it remembers keys."""
+    return Identity(signers)

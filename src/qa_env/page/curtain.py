@@ -1,70 +1,146 @@
-"""The page behind a curtain: one plain HTML page, or JSON for whatever is not a page view.
+"""The page behind a curtain: what a visitor sees on an environment's own port while it is not live.
 
-It says what is missing, and refreshes itself until the application answers in its place.
+A page view gets a page that turns into the application by itself; whatever is not one (an application's
+`fetch`, an image, a form) gets 503 and JSON, so that nobody parses a waiting room.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import replace
-from html import escape
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from qa_env.model import Environment, Phase, State
-from qa_env.page.html import HEADERS, REFRESH, Page, page
+from qa_env.model import Phase
+from qa_env.page import parts, times, web
+from qa_env.page.frame import document, part
+from qa_env.page.html import Child, Markup, el
+from qa_env.page.web import Page, Request
+from qa_env.summary import Summary
+from qa_env.wording import Words
 
-WORDS = {
-    Phase.QUEUED: "This environment is about to be built.",
-    Phase.BUILDING: "This environment is being built.",
-    Phase.DEPLOYING: "This environment is starting.",
-    Phase.READY: "This environment is ready; the page opens in a moment.",
-    Phase.FAILED: "This version could not be built or started.",
-    Phase.BLOCKED: "This environment needs somebody's help before it can go on.",
-    Phase.DELETING: "This environment is being deleted, because its branch is gone.",
-}
-GONE = "There is no environment on this port (any more). Push the branch to build it again."
-
-
-def render(env: Environment | None, method: str, headers: Mapping[str, str]) -> Page:
-    """503 while the environment is on its way, 404 where there is none. Header names in lower case."""
-    status = 503 if env else 404
-    if _is_page_view(method, headers):
-        title = f"{env.branch}: {env.phase}" if env else "no environment here"
-        made = page(status, title, _main(env), refresh=env is not None)
-    else:
-        body = json.dumps(
-            {"state": env.phase if env else "gone", "message": WORDS[env.phase] if env else GONE}
-        )
-        made = Page(status, {**HEADERS, "Content-Type": "application/json"}, body)
-    return replace(made, headers={**made.headers, "Retry-After": str(REFRESH)})
+REFRESH = 3  # seconds between two looks of the page's script
+RETRY = {"Retry-After": "5"}
+GONE = "gone"
+KIND = "curtain"
+DOCUMENTS = ("document", "iframe")
+ALMOST = 0.95  # of the bar is full when it takes longer than usual
 
 
-def _is_page_view(method: str, headers: Mapping[str, str]) -> bool:
-    """A browser asking for a document; `fetch`, images and forms get JSON."""
-    wanted = headers.get("sec-fetch-dest")
-    navigates = wanted in ("document", "iframe") if wanted else "text/html" in headers.get("accept", "")
-    return method in ("GET", "HEAD") and navigates
+@dataclass(frozen=True)
+class View:
+    """What is shown: `took` are the seconds of the repository's last builds, `now` is epoch seconds."""
+
+    summary: Summary
+    words: Words
+    now: float
+    took: Sequence[int] = ()
+
+    @property
+    def state(self) -> str:
+        """The state that the sentences are about; a reset is shown as one, whatever it waits for."""
+        return "resetting" if parts.is_resetting(self.summary.env) else self.summary.phase
 
 
-def _main(env: Environment | None) -> str:
-    if env is None:
-        return f"<h1>Nothing here</h1>\n<p>{escape(GONE)}</p>"
-    facts = {
-        "Branch": env.branch,
-        "Commit": env.commit or "not known yet",
-        "Pushed by": env.by or "unknown",
-        "Since": env.at[:19].replace("T", " ") + " UTC",
-        "What is missing": "; ".join(_open(env)) or "nothing",
+def is_page_view(request: Request) -> bool:
+    """A browser asking for a document, or our own script asking for what is new on it."""
+    wanted = request.header("sec-fetch-dest")
+    navigates = wanted in DOCUMENTS if wanted else "text/html" in request.header("accept")
+    return request.method in ("GET", "HEAD") and (navigates or request.refreshes)
+
+
+def is_visit(request: Request) -> bool:
+    """Does a person want to see the environment? A look ahead of the browser's or of our script is none."""
+    ahead = request.header("sec-purpose") or request.header("purpose")
+    return is_page_view(request) and request.method == "GET" and not request.refreshes and not ahead
+
+
+def render(view: View, request: Request) -> Page:
+    """503: it comes, or somebody has to do something."""
+    title, text = _sentences(view)
+    if not is_page_view(request):
+        return web.data(503, KIND, _facts(view, title), RETRY)
+    env = view.summary.env
+    state = part(
+        "state",
+        el("p", None, parts.badge(view.words, view.summary.phase)),
+        el("h1", None, title),
+        el("p", {"class": "lead"}, text),
+        live=True,
+    )
+    more = part("more", _progress(view), parts.reasons(view.words, view.summary), _about(view))
+    named = f"{env.branch}: {view.words(f'phase.{view.summary.phase}')}"
+    return document(
+        view.words, KIND, named, state, more, status=503, refresh=REFRESH, home=False, headers=RETRY
+    )
+
+
+def nothing(words: Words, request: Request) -> Page:
+    """404: nobody holds this port (any more)."""
+    title, text = words("curtain.gone"), words("curtain.gone.text")
+    if not is_page_view(request):
+        return web.data(404, KIND, {"state": GONE, "message": title}, RETRY)
+    said = part("state", el("h1", None, title), el("p", {"class": "lead"}, text), live=True)
+    return document(words, KIND, title, said, part("more"), status=404, home=False, headers=RETRY)
+
+
+def _sentences(view: View) -> tuple[str, str]:
+    words = view.words
+    title, text = words(f"curtain.{view.state}"), words(f"curtain.{view.state}.text")
+    if view.summary.phase is Phase.DELETING and view.summary.env.next_commit:
+        text = words("curtain.deleting.next", commit=view.summary.env.next_commit[: parts.SHORT])
+    return title, text
+
+
+def _facts(view: View, message: str) -> Mapping[str, Any]:
+    summary = view.summary
+    return {
+        "state": summary.phase,
+        "message": message,
+        "reasons": summary.reasons,
+        "slug": summary.env.slug,
+        "branch": summary.env.branch,
+        "commit": summary.env.commit,
+        "stage": summary.stage or summary.failed_stage,
+        "log_url": summary.log_url,
+        "page_url": summary.page_url,
     }
-    rows = "\n".join(f"<dt>{escape(name)}</dt>\n<dd>{escape(text)}</dd>" for name, text in facts.items())
-    return f"<h1>{escape(WORDS[env.phase])}</h1>\n<dl>\n{rows}\n</dl>"
 
 
-def _open(env: Environment) -> list[str]:
-    """What blocks or failed if anything did, each sentence once; otherwise what all the rest waits for."""
-    said: dict[State, list[str]] = {}
-    for condition in env.conditions.values():
-        if condition.message:
-            said.setdefault(condition.state, []).append(condition.message)
-    trouble = said.get(State.BLOCKED, []) + said.get(State.FAILED, [])
-    return list(dict.fromkeys(trouble)) or said.get(State.WAITING, [])[:1]
+def _progress(view: View) -> Markup | None:
+    if view.summary.phase not in (Phase.BUILDING, Phase.DEPLOYING, Phase.FAILED, Phase.BLOCKED):
+        return None
+    steps = parts.stages(view.words, view.summary)
+    expected = _expected(view) if view.summary.phase in parts.MOVING else None
+    return el("div", {"class": "progress"}, steps, expected) if steps or expected else None
+
+
+def _expected(view: View) -> Markup | None:
+    """How long it usually takes, and how long it has taken."""
+    if not view.took:
+        return None
+    words, usual = view.words, statistics.median(view.took)
+    began = times.seconds(view.summary.env.remembered("pipeline").get("started", ""))
+    text = words("curtain.usually", usual=times.minutes(words, usual))
+    if began is None or usual <= 0:
+        return el("p", {"class": "expected"}, text)
+    age = max(0.0, view.now - began)
+    share = min(age / usual, ALMOST)
+    bar = {"max": "100", "value": str(round(share * 100)), "aria-label": words("curtain.progress")}
+    so_far = words("curtain.so_far", age=times.minutes(words, age))
+    return el("p", {"class": "expected"}, el("progress", bar), text, " ", so_far)
+
+
+def _about(view: View) -> Markup:
+    words, summary = view.words, view.summary
+    env = summary.env
+    rows: list[tuple[str, Child]] = [
+        (words("page.branch"), parts.branch(summary)),
+        (words("page.commit"), parts.commit(words, summary)),
+        (words("page.by"), parts.who(words, env.by)),
+        (words("page.pushed"), times.exact(words, env.at, view.now)),
+    ]
+    more = el("p", None, el("a", {"href": summary.page_url}, words("curtain.more")))
+    return el(
+        "section", {"aria-label": words("page.about")}, parts.facts(rows), more if summary.page_url else None
+    )
