@@ -71,7 +71,7 @@ def serve() -> Iterator[Server]:
             self.end_headers()
             self.wfile.write(answer.body)
 
-        do_POST = do_GET  # noqa: N815 - the name that http.server looks for
+        do_POST = do_PATCH = do_GET  # noqa: N815 - the name that http.server looks for
 
         def log_message(self, format: str, *args: Any) -> None:
             """A test's output is not a server's log."""

@@ -254,6 +254,40 @@ class TestChecks:
         assert refusal("status-success", lambda body: body.update(branches=branches)).status == 400
 
 
+class TestPullRequests:
+    NAME = "pull_request-opened"
+
+    @pytest.mark.parametrize("checks", [True, False])
+    @pytest.mark.parametrize("action", ["opened", "reopened"])
+    def test_one_that_is_open_is_a_reason_to_look(self, action: str, checks: bool) -> None:
+        """Also where the blueprint does not wait for checks: it may want a comment."""
+        index = {"example/shop": {**ENTRY, "checks": checks}}
+        (change,) = received(self.NAME, lambda body: body.update(action=action), index=index).changes
+        assert (change.branch, change.ref) == ("qa/foo", Ref.CHECKED)
+        assert change.commit == example_of("push-create")[1]["after"]
+
+    @pytest.mark.parametrize("action", ["closed", "synchronize", "edited", "labeled"])
+    def test_what_else_happens_to_it_is_none_of_our_business(self, action: str) -> None:
+        assert received(self.NAME, lambda body: body.update(action=action)).status == 200
+
+    @pytest.mark.parametrize("repo", [None, {}, {"full_name": "stranger/shop"}, {"full_name": None}])
+    def test_a_forks_branch_is_not_ours(self, repo: Any) -> None:
+        """A stranger may call it as ours is called."""
+        assert received(self.NAME, lambda body: body["pull_request"]["head"].update(repo=repo)).status == 200
+
+    def test_what_it_would_go_into_does_not_count(self) -> None:
+        def backwards(body: dict[str, Any]) -> None:
+            pull = body["pull_request"]
+            pull["head"], pull["base"] = pull["base"], pull["head"]
+
+        assert received(self.NAME, backwards).status == 200
+
+    @pytest.mark.parametrize("ref", [None, 7, "", "qa/..", "qa/a b"])
+    def test_a_branch_that_is_none(self, ref: Any) -> None:
+        edit = refusal(self.NAME, lambda body: body["pull_request"]["head"].update(ref=ref))
+        assert edit.status == 400
+
+
 class TestOtherEvents:
     @pytest.mark.parametrize("name", ["ping", "ping-organization"])
     def test_ping_needs_no_blueprint(self, name: str) -> None:
@@ -426,7 +460,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 ANY_EVENT = st.sampled_from(
-    ["push", "create", "delete", "check_suite", "check_run", "status", "workflow_run"]
+    ["push", "create", "delete", "check_suite", "check_run", "status", "workflow_run", "pull_request"]
 )
 
 

@@ -83,6 +83,13 @@ class TestCalls:
         server.answers["POST /statuses"] = Answer("", 201)
         assert github(server).post("/statuses", {}) is None
 
+    def test_patch_changes(self, server: Server) -> None:
+        """With JSON, too."""
+        server.answers["PATCH /comments/1"] = Answer({"id": 1})
+        assert github(server).patch("/comments/1", {"body": "é"}) == {"id": 1}
+        assert server.asked[0].body == {"body": "é"}
+        refusal(lambda: github(server).patch("/comments/2", {}), LookupError)
+
     def test_a_path_of_github_enterprise_is_kept(self, server: Server) -> None:
         """With or without a slash at its end."""
         server.answers["/api/v3/user"] = Answer({"id": 3})
@@ -116,15 +123,12 @@ class TestRefusals:
             (500, {}),
             (502, {}),
             (503, {}),
-            (429, {}),
-            (403, {"X-RateLimit-Remaining": "0"}),
-            (403, {"Retry-After": "60"}),
         ],
     )
     def test_a_github_that_cannot_answer_now(
         self, server: Server, status: int, headers: dict[str, str]
     ) -> None:
-        """Outages and limits pass: it is asked again."""
+        """Outages pass: it is asked again."""
         server.answers["/x"] = Answer("<html>Unicorn!</html>", status, headers)
         assert refusal(lambda: github(server).get("/x"), NotReady) == (
             f"GitHub answers {status} to GET /x; trying again"
@@ -185,6 +189,83 @@ class TestRefusals:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             made = GitHub(f"http://127.0.0.1:{listening.getsockname()[1]}", lambda: {"token": TOKEN})
             assert "GitHub cannot be asked" in refusal(lambda: made.get("/x"), NotReady)
+
+    def test_its_reason_is_told_in_one_short_line(self, server: Server) -> None:
+        """As far as a person can use it; what is not the message stays where it is."""
+        reason = "Validation Failed:\n\tno ref\n" + "x" * 500
+        server.answers["POST /x"] = Answer({"message": reason, "documentation_url": "https://…"}, 422)
+        said = refusal(lambda: github(server).post("/x", {}), Blocked)
+        assert said == "GitHub answers 422 to POST /x: " + ("Validation Failed: no ref " + "x" * 500)[:200]
+
+    @pytest.mark.parametrize("content", ["<html>", [], "null", {"message": None}, {"message": 7}])
+    def test_a_reason_that_is_none(self, server: Server, content: Any) -> None:
+        server.answers["POST /x"] = Answer(content, 422)
+        assert refusal(lambda: github(server).post("/x", {}), Blocked).startswith("GitHub answers 422 to")
+
+
+class TestLimits:
+    """GitHub says that it is asked too often, and until when: nobody asks before."""
+
+    NOW = 1_800_000_000.0  # 08:00:00 UTC
+
+    @pytest.mark.parametrize(
+        ("answer", "seconds"),
+        [
+            (Answer({}, 403, {"Retry-After": "30"}), 30),
+            (Answer({}, 429, {"Retry-After": "30"}), 30),
+            (Answer({}, 403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1800000600"}), 600),
+            (Answer({}, 429, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1800000600"}), 600),
+            (Answer({}, 403, {"X-RateLimit-Remaining": "0"}), 60),
+            (Answer({"message": "You have exceeded a secondary rate limit."}, 403), 60),
+            (Answer({"message": "You have exceeded a secondary rate limit."}, 429), 60),
+            (Answer({}, 429), 60),
+            (Answer({}, 429, {"Retry-After": "soon"}), 60),
+            (Answer({}, 403, {"Retry-After": "0"}), 1),
+            (Answer({}, 403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1700000000"}), 1),
+            (Answer({}, 429, {"Retry-After": "999999"}), 3600),
+        ],
+    )
+    def test_it_is_silent_for_as_long_as_github_says(
+        self, server: Server, answer: Answer, seconds: int
+    ) -> None:
+        """And not a call longer: one second before nothing is sent, then all goes on."""
+        now = [self.NOW]
+        api = GitHub(server.url, lambda: {"token": TOKEN}, clock=lambda: now[0])
+        server.answers["/x"], server.answers["POST /y"] = answer, Answer({"id": 1}, 201)
+        said = refusal(lambda: api.get("/x"), NotReady)
+        now[0] += seconds - 0.5
+        assert refusal(lambda: api.get("/x"), NotReady) == said
+        assert refusal(lambda: api.post("/y", {}), NotReady) == said
+        assert refusal(lambda: api.patch("/y", {}), NotReady) == said
+        assert len(server.asked) == 1
+        now[0] += 0.5
+        assert api.post("/y", {}) == {"id": 1}
+
+    def test_it_says_when_it_goes_on(self, server: Server) -> None:
+        """So that a person knows that it does."""
+        api = GitHub(server.url, lambda: {"token": TOKEN}, clock=lambda: self.NOW)
+        server.answers["/x"] = Answer({}, 429, {"Retry-After": "90"})
+        assert refusal(lambda: api.get("/x"), NotReady) == (
+            "GitHub limits how often it is asked; going on at 08:01:30 UTC"
+        )
+
+    def test_calls_that_are_left_are_no_limit(self, server: Server) -> None:
+        """GitHub sends these headers with every answer."""
+        headers = {"X-RateLimit-Remaining": "7", "X-RateLimit-Reset": "9999999999"}
+        server.answers["/x"] = Answer({}, 403, headers)
+        api = github(server)
+        assert "check the credentials" in refusal(lambda: api.get("/x"), Blocked)
+        server.answers["/x"] = Answer({"id": 1}, headers={"X-RateLimit-Remaining": "0"})
+        assert api.get("/x") == api.get("/x") == {"id": 1}
+
+    def test_an_app_buys_no_token_meanwhile(self, server: Server) -> None:
+        """That is a call like any other."""
+        now = [self.NOW]
+        api = GitHub(server.url, lambda: APP, clock=lambda: now[0])
+        server.answers[f"POST {TOKENS}"] = Answer({}, 429)
+        refusal(lambda: api.get("/x"), NotReady)
+        refusal(lambda: api.get("/x"), NotReady)
+        assert len(server.asked) == 1
 
 
 class TestElsewhere:
@@ -284,14 +365,13 @@ class TestToken:
         made.get("/x")
         assert read == [1]
 
-    def test_it_is_read_again_after_a_while(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_read_again_after_a_while(self, server: Server) -> None:
         """A rotated token is used within minutes."""
         server.answers["/x"] = Answer({})
-        tokens = iter(["old", "new"])
-        made = GitHub(server.url, lambda: {"token": next(tokens)})
+        tokens, now = iter(["old", "new"]), [1_800_000_000.0]
+        made = GitHub(server.url, lambda: {"token": next(tokens)}, clock=lambda: now[0])
         made.get("/x")
-        later = time.time() + github_api.EARLY + 1
-        monkeypatch.setattr(time, "time", lambda: later)
+        now[0] += github_api.EARLY + 1
         made.get("/x")
         assert server.authorizations == ["Bearer old", "Bearer new"]
 
@@ -357,21 +437,20 @@ class TestApp:
         """A JWT signed by another key is none of ours."""
         other = pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
         with pytest.raises(Exception, match=r"^$") as caught:
-            self.claims(github_api._jwt("12345", other))
+            self.claims(github_api._jwt("12345", other, int(time.time())))
         assert type(caught.value).__name__ == "InvalidSignature"
 
-    def test_the_token_is_kept_for_most_of_its_hour(
-        self, server: Server, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_token_is_kept_for_most_of_its_hour(self, server: Server) -> None:
         """One purchase for many calls; a new one before GitHub would refuse the old."""
         server.answers[f"POST {TOKENS}"] = Answer({"token": "ghs_installation"}, 201)
         server.answers["/x"] = Answer({})
-        made, start = github(server, APP), time.time()
+        now = [1_800_000_000.0]
+        made = GitHub(server.url, lambda: APP, clock=lambda: now[0])
         made.get("/x")
-        monkeypatch.setattr(time, "time", lambda: start + 3600 - github_api.EARLY - 10)
+        now[0] += 3600 - github_api.EARLY - 10
         made.get("/x")
         assert [one.method for one in server.asked] == ["POST", "GET", "GET"]
-        monkeypatch.setattr(time, "time", lambda: start + 3600 - github_api.EARLY + 10)
+        now[0] += 20
         made.get("/x")
         assert [one.method for one in server.asked][3:] == ["POST", "GET"]
 

@@ -25,7 +25,7 @@ LIBRARIES = {
     "boto3": ("qa_env.app", "qa_env.receiver"),
     "botocore": ("qa_env.app", "qa_env.receiver"),
     "botocore.exceptions": ("qa_env.app", "qa_env.receiver", "qa_env.aws", "qa_env.store"),
-    "cryptography": ("qa_env.github_api",),
+    "cryptography": ("qa_env.github_api", "qa_env.page.identity"),
     "pydantic": ("qa_env.blueprint",),
     "pymysql": ("qa_env.datastores",),
     "redis": ("qa_env.datastores",),
@@ -40,6 +40,7 @@ MODULES = {
     "qa_env.resources": ("qa_env.app",),
     "qa_env.reports": ("qa_env.app",),
     "qa_env.datastores": ("handlers", "qa_env.datastores"),
+    "qa_env.page": ("handlers", "qa_env.page"),
 }
 # What alone some may import of ours: they are the bottom, or they must not be able to do more.
 ONLY = {

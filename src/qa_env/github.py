@@ -213,13 +213,22 @@ def _status(payload: dict[str, Any]) -> Iterator[_News]:
         yield _News(_text(branch, "name"), Ref.CHECKED, _commit(payload, "sha"))
 
 
+def _pull_request(payload: dict[str, Any]) -> Iterator[_News]:
+    """One that is open now may want a comment; a fork's branch is none of ours, null is a deleted fork."""
+    home = _text(payload, "repository", "full_name")
+    is_ours = _optional(payload, "pull_request", "head", "repo", "full_name") == home
+    if _text(payload, "action") in ("opened", "reopened") and is_ours:
+        branch = _text(payload, "pull_request", "head", "ref")
+        yield _News(branch, Ref.CHECKED, _commit(payload, "pull_request", "head", "sha"))
+
+
 _CHECKS: dict[str, Callable[[dict[str, Any]], Iterator[_News]]] = {
     "check_suite": _check_suite,
     "check_run": _check_run,
     "status": _status,
     "workflow_run": _workflow_run,
 }
-_READERS = {"push": _push, "create": _create, "delete": _delete, **_CHECKS}
+_READERS = {"push": _push, "create": _create, "delete": _delete, "pull_request": _pull_request, **_CHECKS}
 
 
 def _find(values: Any, *path: str) -> Any:

@@ -3,30 +3,34 @@
 Addresses are built from the blueprint alone, never from a payload, and the credentials go to no other host:
 no redirect is followed, and no next page elsewhere. A GitHub that cannot be asked is NotReady; one that
 refuses us is Blocked, with what to check.
+
+Limits (facts A38) are honoured by silence: once GitHub says that it was asked too often, nothing is asked
+with these credentials until the time it names, reports and questions about branches alike. GitHub punishes
+those who go on, and what decides about a branch is only late, never wrong.
 """
 
 from __future__ import annotations
 
 import base64
-import functools
-import http.client
 import json
 import re
+import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from qa_env import http_json
 from qa_env.errors import Blocked, NotReady
+from qa_env.http_json import A_MINUTE, Answer, Silence, Unreachable
 
 TIMEOUT = 8  # seconds
 PAGES = 10
 JWT_SECONDS = 540  # GitHub allows ten minutes at most
 EARLY = 300  # renew an installation token, valid for an hour, so many seconds before it ends
+REASON_MAX = 200  # characters of what GitHub says about a refusal
 MUST_HOLD = "it must hold token, or app_id, installation_id and private_key (PEM, without a passphrase)"
 _NEXT = re.compile(r'<([^>]+)>;\s*rel="next"')
 
@@ -35,13 +39,19 @@ _NEXT = re.compile(r'<([^>]+)>;\s*rel="next"')
 class GitHub:
     """One set of credentials: `{"token"}` or `{"app_id", "installation_id", "private_key"}`.
 
-    `credentials` is read at the first call, so that a sandbox that never asks never reads the secret.
+    `credentials` is read at the first call, so that a sandbox that never asks never reads the secret. `clock`
+    is seconds since the epoch. One client serves all threads: they share the token and the silence.
     """
 
     api_url: str
     credentials: Callable[[], Mapping[str, str]]
+    clock: Callable[[], float] = time.time
     _token: str = field(default="", repr=False)
     _until: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        self._silence = Silence("GitHub", self.clock)
 
     def get(self, path: str) -> Any:
         """The JSON at `path`; LookupError if GitHub answers 404."""
@@ -65,62 +75,76 @@ class GitHub:
         """Post JSON; LookupError if GitHub answers 404."""
         return self._call("POST", self._url(path), body)[0]
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Change what is at `path`; LookupError if GitHub answers 404."""
+        return self._call("PATCH", self._url(path), body)[0]
+
     def _url(self, path: str) -> str:
         return f"{self.api_url.rstrip('/')}{path}"
 
     def _call(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> tuple[Any, str]:
-        return self._send(method, url, self._authorization(), body)
+        with self._lock:
+            authorization = self._authorization()
+        return self._send(method, url, authorization, body)
 
     def _send(
         self, method: str, url: str, authorization: str, body: Mapping[str, Any] | None
     ) -> tuple[Any, str]:
-        request = urllib.request.Request(  # noqa: S310 - the blueprint allows http(s) only
-            url,
-            method=method,
-            data=json.dumps(body).encode() if body is not None else None,
-            headers={
-                "Authorization": authorization,
-                "Accept": "application/vnd.github+json",
-                "X-GitHub-Api-Version": "2022-11-28",
-                "User-Agent": "qa-env",
-                "Content-Type": "application/json",
-            },
-        )
+        self._silence.respect()
+        headers = {
+            "Authorization": authorization,
+            "Accept": "application/vnd.github+json",
+            "X-GitHub-Api-Version": "2022-11-28",
+            "User-Agent": "qa-env",
+            "Content-Type": "application/json",
+        }
         try:
-            with _opener().open(request, timeout=TIMEOUT) as answer:
-                return json.loads(answer.read() or b"null"), answer.headers.get("Link", "")
-        except urllib.error.HTTPError as error:
-            raise self._refusal(method, url, error) from error
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise NotReady(f"GitHub cannot be asked: {type(error).__name__}; trying again") from error
+            answer = http_json.send(method, url, headers, body, TIMEOUT)
+            if not answer.ok:
+                raise self._refusal(f"{method} {urllib.parse.urlsplit(url).path}", answer)
+            return answer.json(), answer.headers.get("Link", "")
+        except (Unreachable, ValueError) as error:
+            kind = str(error) if isinstance(error, Unreachable) else type(error).__name__
+            raise NotReady(f"GitHub cannot be asked: {kind}; trying again") from error
 
-    def _refusal(self, method: str, url: str, error: urllib.error.HTTPError) -> Exception:
-        path = urllib.parse.urlsplit(url).path
-        limited = error.headers.get("x-ratelimit-remaining") == "0" or error.headers.get("retry-after")
-        if error.code == HTTPStatus.NOT_FOUND:
-            return LookupError(path)
-        if limited or error.code == HTTPStatus.TOO_MANY_REQUESTS or error.code >= 500:
-            return NotReady(f"GitHub answers {error.code} to {method} {path}; trying again")
-        if error.code < HTTPStatus.BAD_REQUEST:
+    def _refusal(self, what: str, answer: Answer) -> Exception:
+        status = answer.status
+        if status == HTTPStatus.NOT_FOUND:
+            return LookupError(what.partition(" ")[2])
+        if (pause := self._pause(answer)) is not None:
+            return self._silence.keep(pause)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return NotReady(f"GitHub answers {status} to {what}; trying again")
+        if status < HTTPStatus.BAD_REQUEST:
             return Blocked(
-                f"GitHub redirects {method} {path} ({error.code}): was the repository renamed?"
-                " Correct it in the blueprint"
+                f"GitHub redirects {what} ({status}): was the repository renamed? Correct it in the blueprint"
             )
-        if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             self._until = 0.0  # the secret may have been renewed: read it again the next time
-            return Blocked(
-                f"GitHub refuses {method} {path} ({error.code}): check the credentials' permissions"
-            )
-        return Blocked(f"GitHub answers {error.code} to {method} {path}")
+            return Blocked(f"GitHub refuses {what} ({status}): check the credentials' permissions")
+        return Blocked(f"GitHub answers {status} to {what}{_reason(answer)}")
+
+    def _pause(self, answer: Answer) -> float | None:
+        """Seconds of silence that GitHub asks for; None if this is no limit."""
+        if answer.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS):
+            return None
+        wait = http_json.seconds(answer.headers.get("retry-after"))
+        if wait is not None:
+            return wait
+        reset = http_json.seconds(answer.headers.get("x-ratelimit-reset"))
+        if answer.headers.get("x-ratelimit-remaining") == "0":
+            return reset - self.clock() if reset is not None else A_MINUTE
+        limited = answer.status == HTTPStatus.TOO_MANY_REQUESTS or b"secondary rate limit" in answer.body
+        return A_MINUTE if limited else None
 
     def _authorization(self) -> str:
-        if self._token and time.time() < self._until:
+        if self._token and self.clock() < self._until:
             return f"Bearer {self._token}"
         credentials = self._credentials()
         if "token" in credentials:
-            self._token, self._until = str(credentials["token"]).strip(), time.time() + EARLY
+            self._token, self._until = str(credentials["token"]).strip(), self.clock() + EARLY
         else:
-            self._token, self._until = self._installation_token(credentials), time.time() + 3600 - EARLY
+            self._token, self._until = self._installation_token(credentials), self.clock() + 3600 - EARLY
         return f"Bearer {self._token}"
 
     def _credentials(self) -> Mapping[str, str]:
@@ -135,26 +159,25 @@ class GitHub:
     def _installation_token(self, credentials: Mapping[str, str]) -> str:
         try:
             path = f"/app/installations/{int(credentials['installation_id'])}/access_tokens"
-            jwt = _jwt(str(credentials["app_id"]), credentials["private_key"])
+            jwt = _jwt(str(credentials["app_id"]), credentials["private_key"], int(self.clock()))
         except (KeyError, ValueError, TypeError, AttributeError):
             raise Blocked(f"the GitHub secret cannot be used: {MUST_HOLD}") from None
         answer, _ = self._send("POST", self._url(path), f"Bearer {jwt}", {})
         return str(answer["token"])
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """urllib would carry the Authorization header to wherever it is sent."""
+def _reason(answer: Answer) -> str:
+    """What GitHub says about it, short and in one line."""
+    try:
+        said = answer.json()
+    except ValueError:
+        return ""
+    message = said.get("message") if isinstance(said, dict) else None
+    text = " ".join(str(message or "").split())[:REASON_MAX]
+    return f": {text}" if text else ""
 
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse: the answer becomes an HTTPError with its own status."""
 
-
-@functools.cache
-def _opener() -> urllib.request.OpenerDirector:
-    return urllib.request.build_opener(_NoRedirects)
-
-
-def _jwt(app_id: str, private_key: str) -> str:
+def _jwt(app_id: str, private_key: str, now: int) -> str:
     """RS256 by `cryptography`, which PyMySQL needs anyway; imported here, as tokens do without."""
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -162,7 +185,6 @@ def _jwt(app_id: str, private_key: str) -> str:
     loaded = serialization.load_pem_private_key(private_key.encode(), password=None)
     if not isinstance(loaded, rsa.RSAPrivateKey):
         raise ValueError("not an RSA key")
-    now = int(time.time())
     claims = {"iat": now - 60, "exp": now + JWT_SECONDS, "iss": app_id}
     signed = f"{_base64({'alg': 'RS256', 'typ': 'JWT'})}.{_base64(claims)}"
     signature = loaded.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())

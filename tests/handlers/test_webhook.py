@@ -125,6 +125,7 @@ ACCEPTED = {
     "check_run-completed": ["qa-foo"],
     "workflow_run-completed": ["qa-foo"],
     "status-success": ["qa-foo", "qa-bar"],
+    "pull_request-opened": ["qa-foo"],
 }
 
 

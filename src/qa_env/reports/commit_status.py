@@ -1,7 +1,7 @@
 """The commit status on GitHub: the URL where a developer looks first.
 
 One context per environment, posted only when what it would say has changed: GitHub keeps at most a thousand
-per commit and context (facts A37). A failure to report never holds an environment up.
+per commit and context (facts A37). A past commit's status stands: it cannot be removed.
 """
 
 from __future__ import annotations
@@ -9,46 +9,42 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from qa_env import telling
+from qa_env.blueprint import Blueprint
 from qa_env.errors import Blocked, NotReady
 from qa_env.github_api import GitHub
-from qa_env.model import REPORTS, Environment, Outputs, Phase, Slug
+from qa_env.model import Environment, Outputs, Phase, Slug
+from qa_env.summary import Summary
 
 DESCRIPTION_MAX = 140  # facts A34
-STATES = {Phase.READY: "success", Phase.FAILED: "failure", Phase.BLOCKED: "error"}
-WORDS = {
-    Phase.QUEUED: "Queued",
-    Phase.BUILDING: "Building",
-    Phase.DEPLOYING: "Starting",
-    Phase.READY: "Ready",
-    Phase.FAILED: "Failed",
-    Phase.BLOCKED: "Needs a person",
+STATES = {
+    Phase.READY: "success",
+    Phase.ASLEEP: "success",
+    Phase.FAILED: "failure",
+    Phase.BLOCKED: "error",
 }
 
 
 @dataclass(frozen=True)
 class CommitStatus:
-    """The status of the wanted commit says the phase and links to the first web role."""
+    """The status of the wanted commit says the phase and links to the main role, or to why it failed."""
 
     github: GitHub
+    blueprint: Blueprint
     name: str = ""
     kind = "commit_status"
 
     def ensure(self, env: Environment) -> Outputs:
-        """Post the status if the last one said something else."""
+        """Post the status unless GitHub shows it already; nothing is said of what is being deleted."""
+        known = env.remembered(self.kind)
+        if env.phase is Phase.DELETING:
+            return known
         if not env.commit:
             raise NotReady("waiting for the commit")
-        body = {
-            "state": _state(env),
-            "description": _description(env),
-            "context": f"qa-env/{env.slug}",
-            **({"target_url": next(iter(env.urls.values()))} if env.urls else {}),
-        }
-        said = " ".join((env.commit, *body.values()))
-        if env.remembered(self.kind).get("said") != said:
-            try:
-                self.github.post(f"/repos/{env.repository}/statuses/{env.commit}", body)
-            except LookupError as error:
-                raise Blocked(f"GitHub shows no commit {env.commit} to these credentials") from error
+        status = _status(Summary(env, self.blueprint))
+        said = " ".join((env.commit, *status.values()))
+        if known.get("said") != said:
+            self._show(env, status)
         return {"said": said}
 
     def delete(self, env: Environment) -> None:
@@ -58,19 +54,33 @@ class CommitStatus:
         """Nothing of ours is in the world."""
         return iter(())
 
+    def _show(self, env: Environment, status: dict[str, str]) -> None:
+        try:
+            if self._shown(env, status["context"]) != status:
+                self.github.post(f"/repos/{env.repository}/statuses/{env.commit}", status)
+        except LookupError as error:
+            raise Blocked(
+                f"GitHub shows no commit {env.commit} to these credentials: is it there,"
+                " and may they write commit statuses?"
+            ) from error
 
-def _state(env: Environment) -> str:
-    """An error that is nobody's verdict is `error`, as what needs a person is: not the commit's `failure`."""
-    unexpected = any(c.unexpected and c.generation == env.generation for c in env.conditions.values())
-    return "error" if unexpected and env.phase is Phase.FAILED else STATES.get(env.phase, "pending")
+    def _shown(self, env: Environment, context: str) -> dict[str, str]:
+        """The newest status in our context, empty if there is none."""
+        for page in self.github.pages(f"/repos/{env.repository}/commits/{env.commit}/status?per_page=100"):
+            for one in page["statuses"]:
+                if one["context"].lower() == context:
+                    shown = {key: one.get(key) for key in ("state", "description", "target_url")}
+                    return {"context": context, **{key: value for key, value in shown.items() if value}}
+        return {}
 
 
-def _description(env: Environment) -> str:
-    trouble = {Phase.FAILED: "failed", Phase.BLOCKED: "blocked"}.get(env.phase)
-    messages = [
-        c.message
-        for name, c in env.conditions.items()
-        if c.state == trouble and c.generation == env.generation and name not in REPORTS
-    ]
-    text = ": ".join([WORDS.get(env.phase, "Deleting"), *messages[:1]])
-    return text if len(text) <= DESCRIPTION_MAX else text[: DESCRIPTION_MAX - 1] + "…"
+def _status(summary: Summary) -> dict[str, str]:
+    """A mishap is `error`, as what needs a person is: not the commit's `failure`."""
+    mishap = telling.is_mishap(summary.env)
+    target = summary.log_url or summary.url or summary.page_url
+    return {
+        "state": "error" if mishap else STATES.get(summary.phase, "pending"),
+        "description": telling.cut(telling.headline(summary), DESCRIPTION_MAX),
+        "context": f"qa-env/{summary.env.slug}",
+        **({"target_url": target} if target else {}),
+    }
