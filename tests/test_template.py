@@ -27,7 +27,7 @@ VARIABLES = {
     "sweep": {"TABLE", "QUEUE_URL"},
     "deploy": {"TABLE", "QUEUE_URL"},
     "datastores": set(),
-    "page": {"INSTALLATION", "TABLE"},
+    "page": {"INSTALLATION", "TABLE", "QUEUE_URL"},
 }
 OVERRIDES = {"QA_ENV_REPOSITORIES"}  # have a default beside the code; tests set them
 OUTPUTS = {
@@ -37,7 +37,7 @@ OUTPUTS = {
 # The services that src/ calls, with the prefix of their actions where it differs.
 SERVICES = {
     **{name: name for name in ("codebuild", "codepipeline", "dynamodb", "ecr", "ecs", "lambda")},
-    **{name: name for name in ("secretsmanager", "sqs", "ssm")},
+    **{name: name for name in ("secretsmanager", "sqs", "ssm", "events", "cloudwatch")},
     "elbv2": "elasticloadbalancing",
 }
 # API operations whose permission has another name.
@@ -194,15 +194,29 @@ def test_reconcile_cannot_reach_data_and_others_cannot_reconcile() -> None:
         assert not {a for a in changing if not a.startswith(("dynamodb:", "logs:", "ec2:"))}, name
 
 
-def test_page_signals_and_sweep_only_read_the_table() -> None:
-    reads = {
-        "page": {"dynamodb:GetItem", "dynamodb:Query"},
+def test_page_signals_and_sweep_decide_nothing() -> None:
+    """They read; the page may write what people ask for, and the sweep when somebody came."""
+    rights = {
+        "page": {"dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem", "dynamodb:PutItem"},
         "signals": {"dynamodb:GetItem"},
-        "sweep": {"dynamodb:Query"},
+        "sweep": {"dynamodb:Query", "dynamodb:UpdateItem"},
     }
-    for name, expected in reads.items():
+    for name, expected in rights.items():
         assert {a for a in actions(name) if a.startswith("dynamodb:")} == expected
-    assert not {action for action in actions("page") if action.startswith("sqs:")}
+    written = {"page": {"pk", "sk", "generation", "asked"}, "sweep": {"pk", "sk", "visited"}}
+    for name, attributes in written.items():
+        (update,) = (one for one in statements(name, "work") if one["Action"] == "dynamodb:UpdateItem")
+        limits = update["Condition"]["ForAllValues:StringEquals"]
+        assert set(limits["dynamodb:Attributes"]) == attributes
+        assert limits["dynamodb:LeadingKeys"] == ["environment"]
+    (note,) = (one for one in statements("page", "work") if one["Action"] == "dynamodb:PutItem")
+    assert note["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["history#*"]}}
+
+
+def test_reconcile_can_send_events_only_in_its_own_name() -> None:
+    (events,) = (one for one in statements("reconcile") if one["Action"] == "events:PutEvents")
+    assert events["Condition"] == {"StringEquals": {"events:source": "qa-env"}}
+    assert events["Resource"]["Fn::Sub"].endswith(":event-bus/default")
 
 
 def test_no_action_is_a_pattern() -> None:
@@ -314,12 +328,15 @@ def test_signals_hears_pipelines_and_services() -> None:
     heard = {(p["source"][0], kind) for p in patterns for kind in p["detail-type"]}
     assert heard == {
         ("aws.codepipeline", "CodePipeline Pipeline Execution State Change"),
+        ("aws.codepipeline", "CodePipeline Stage Execution State Change"),
         ("aws.ecs", "ECS Deployment State Change"),
         ("aws.ecs", "ECS Service Action"),
         ("aws.ecs", "ECS Task State Change"),
     }
     (tasks,) = (p for p in patterns if "ECS Task State Change" in p["detail-type"])
     assert tasks["detail"] == {"lastStatus": ["STOPPED"]}
+    (stages,) = (p for p in patterns if "CodePipeline Stage Execution State Change" in p["detail-type"])
+    assert stages["detail"] == {"state": ["STARTED"]}
 
 
 def test_the_sweep_runs_every_minute() -> None:
