@@ -16,10 +16,11 @@ export ARCHITECTURE
 export BLUEPRINTS := $(abspath $(BLUEPRINTS))
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help setup servers test check format lint types layers template demo run event build deploy schema clean
+.PHONY: help setup servers browser test check format lint types layers template demo run screenshots event \
+        bench build deploy schema clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- Setting up ---------------------------------------------------------------------------------------------
 
@@ -38,6 +39,9 @@ servers: ## MariaDB and Redis for tests and the local stack: says so before inst
 	@scripts/need.sh mariadbd=mariadb-server-core mariadb-install-db=mariadb-server-core \
 	    my_print_defaults=mariadb-client-core redis-server=redis-server
 
+browser: ## Chromium for tests and screenshots, and a font with Japanese in it: the same way
+	@scripts/need.sh chromium=chromium /usr/share/fonts/opentype/noto=fonts-noto-cjk
+
 # --- Using it -----------------------------------------------------------------------------------------------
 
 demo: setup servers ## The main job on this machine, from push to delete, with what comes up and what goes
@@ -45,6 +49,9 @@ demo: setup servers ## The main job on this machine, from push to delete, with w
 
 run: setup servers ## The same stack, staying up; prints where to look and what to type. Ctrl-C ends all of it
 	@$(MODULE) local.run
+
+screenshots: setup servers browser ## Pictures of list, detail and curtain, of the local stack, into docs/images/
+	@$(MODULE) local.screenshots
 
 event: setup ## Sign and send a payload to the running stack: make event E=events/push-….json
 	@test -n "$(E)" || { echo "which one? make event E=events/…json" >&2; exit 2; }
@@ -57,7 +64,7 @@ schema: setup ## Write docs/blueprint.schema.json, the blueprint's JSON Schema f
 
 # --- Checking it --------------------------------------------------------------------------------------------
 
-test: setup servers ## Install what is missing, then run all tests
+test: setup servers browser ## Install what is missing, then run all tests
 	@$(PYTEST) -n 2
 
 # SKIP_TESTS=1 leaves the tests to somebody else: .ci/run runs them once, last.
@@ -81,6 +88,9 @@ template: setup .venv-sam/.stamp
 	@$(MODULE) scripts.expand > build/expanded.json
 	@$(VENV)/bin/cfn-lint --regions eu-west-1 -- build/expanded.json
 	@$(SAM) validate --lint --region eu-west-1
+
+bench: setup ## Measure, never judge: what the list page costs (docs/performance.md has the figures)
+	@$(MODULE) bench.list_page
 
 # --- Installing it in an AWS account ------------------------------------------------------------------------
 

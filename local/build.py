@@ -13,7 +13,8 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,12 @@ PATIENCE = 60  # seconds for a migration
 
 @dataclass(frozen=True)
 class Builds:
-    """The two CodeBuild projects. `servers` are the variables that Migrate gets from its buildspec's secrets.
+    """The two CodeBuild projects. `servers` are the variables that Migrate gets from its buildspec's secrets,
+    `logs_url` is where the files in `logs` can be read; `goes_on` says of a pipeline's execution whether it
+    is still wanted.
 
-    `seconds` is how long a build takes at least: real ones take minutes, and some things show only then.
+    `seconds` is how long a build takes at least: real ones take minutes, and some things show only then. A
+    commit with a file BUILD_SECONDS says it for itself.
     """
 
     remote: Remote
@@ -38,6 +42,8 @@ class Builds:
     logs: Path
     ecr: Any
     servers: Mapping[str, str]
+    logs_url: str
+    goes_on: Callable[[str, str], bool]
     seconds: float = 0
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -48,24 +54,27 @@ class Builds:
         with log.open("a", encoding="utf-8") as output:
             print(f"{project}: {source.branch!r} at {source.commit}", file=output, flush=True)
             if project == BUILD_PROJECT:
-                self.ended.wait(self.seconds)
-                why = self._build(env["IMAGE"], source.commit)
+                why = self._build(env, source.commit, execution)
             elif project == MIGRATE_PROJECT:
                 why = self._migrate(env, output)
             else:
                 why = f"Project cannot be found: {project}"
             print(why or "succeeded", file=output)
-        return BuildResult(ok=not why, summary=why, log_url=log.resolve().as_uri())
+        return BuildResult(ok=not why, summary=why, log_url=f"{self.logs_url}/{log.name}")
 
-    def _build(self, image: str, commit: str) -> str:
+    def _build(self, env: Mapping[str, str], commit: str, execution: str) -> str:
         """Why it failed; empty if it did not."""
-        name, tag = name_and_tag(image)
+        name, tag = name_and_tag(env["IMAGE"])
         directory = self.images / name / tag
         shutil.rmtree(directory, ignore_errors=True)
         try:
             self.remote.extract(commit, directory)
         except GitError as error:
             return f"Build failed: {error}"
+        until = time.monotonic() + max(self.seconds, _seconds(directory / "BUILD_SECONDS"))
+        while time.monotonic() < until and not self.ended.wait(0.25):
+            if not self.goes_on(env["QA_ENV_SLUG"], execution):
+                return "Build stopped"  # as StopBuild does: no image comes after its environment is gone
         if (directory / "FAIL_BUILD").exists():
             shutil.rmtree(directory)
             return "Build failed: FAIL_BUILD is in the repository"
@@ -98,6 +107,13 @@ class Builds:
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"Migration failed: {error}"
         return "" if done.returncode == 0 else f"Migration failed: bin/migrate exited with {done.returncode}"
+
+
+def _seconds(file: Path) -> float:
+    try:
+        return float(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return 0
 
 
 def name_and_tag(image: str) -> tuple[str, str]:

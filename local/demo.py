@@ -43,7 +43,7 @@ class Story:
         self.clone = workspace / "clone"
         self.baseline = self.inventory.take()
         self._seen = self.baseline
-        self._reported = ""
+        self._reported: dict[str, str] = {}
         self._since = time.monotonic()
 
     def tell(self, text: str, *, mark: str = " ") -> None:
@@ -89,22 +89,47 @@ class Story:
         raise Unexpected(f"waited {PATIENCE} s until {what}; logs are in {self.stack.info['logs']}")
 
     def show_changes(self) -> None:
-        """What appeared and disappeared since the last look, and what was reported to GitHub."""
+        """What appeared and disappeared since the last look, and what people were told."""
         now = self.inventory.take()
         for line in sorted(self._seen - now):
             self.tell(line, mark="-")
         for line in sorted(now - self._seen):
             self.tell(line, mark="+")
         self._seen = now
+        for place, said in self.told().items():
+            if said != self._reported.get(place, ""):
+                self._reported[place] = said
+                self.tell(f"{place}: {said}", mark="»")
+
+    def told(self) -> dict[str, str]:
+        """What people see now, place by place, each in one line."""
         status = self.status()
-        said = " ".join(str(status.get(key) or "") for key in ("state", "description", "target_url")).strip()
-        if said != self._reported:
-            self._reported = said
-            self.tell(f"GitHub shows: {said}", mark="»")
+        words = (str(status.get(key) or "") for key in ("state", "description", "target_url"))
+        messages = self.stack.slack.messages
+        told = {"commit status": " ".join(words).strip(), "Slack": messages[-1]["text"] if messages else ""}
+        if hub := self.stack.github:
+            told["deployments"] = ", ".join(
+                f"{commit[:7]} {state}" for _, commit, state in hub.deployments.shown()
+            )
+            comments = [one["body"] for one in hub.pulls.comments.values()]
+            told["pull request"] = plain(comments[-1]) if comments else ""
+        return told
 
     def left(self) -> set[str]:
         """What there is now and was not before."""
         return self.inventory.take() - self.baseline
+
+    def open_pull(self) -> None:
+        """As a developer does on GitHub; without credentials nobody could comment on it."""
+        if not self.stack.info["asks_github"]:
+            return
+        github, repository = self.stack.info["github_url"], self.stack.info["repository"]
+        body = json.dumps({"title": "Foo", "head": BRANCH, "base": "main"}).encode()
+        token = {"Authorization": f"Bearer {self.stack.info['github_token']}"}
+        request = urllib.request.Request(f"{github}/repos/{repository}/pulls", body, token)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            self.tell(f"a pull request is opened: #{json.loads(answer.read())['number']}")
+        self.watch("the pull request had its comment", lambda: self.told()["pull request"])
 
     def status(self) -> dict[str, Any]:
         """The newest commit status on GitHub."""
@@ -133,6 +158,12 @@ def fetch(url: str) -> dict[str, Any]:
     except OSError as error:
         raise Unexpected(f"{url} does not answer: {error}") from error
     return dict(said) if "branch" in said else {}
+
+
+def plain(comment: str) -> str:
+    """The first line of a comment as a person reads it."""
+    (first, *_) = re.sub(r"<!--.*?-->\s*", "", comment).splitlines()
+    return html.unescape(re.sub(r"<[^>]*>", "", first)).lstrip("# ")
 
 
 def title(url: str) -> str:
@@ -164,6 +195,8 @@ def tell(stack: Stack, workspace: Path) -> None:
     story.tell(f"{url} answers:")
     _print(said)
     _check(said, first, stack)
+
+    story.open_pull()
 
     story.chapter("The second commit.")
     second = story.commit("Hello from the second commit.")

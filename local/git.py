@@ -142,22 +142,28 @@ def push_event(remote: Remote, repository: str, before: str, after: str, ref: st
 
 def deliver(remote: Remote, lines: Iterable[str]) -> Iterable[str]:
     """Send an event for each `before after ref` line of a post-receive hook; says what was answered."""
-    settings = json.loads((remote.path / SETTINGS).read_text("utf-8"))
+    repository = json.loads((remote.path / SETTINGS).read_text("utf-8"))["repository"]
     for line in lines:
         before, after, ref = line.rstrip("\n").split(" ", 2)
-        body = json.dumps(push_event(remote, settings["repository"], before, after, ref)).encode()
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "GitHub-Hookshot/local",
-            "X-GitHub-Event": "push",
-            "X-GitHub-Delivery": str(uuid.uuid4()),
-            "X-GitHub-Hook-ID": "1",
-        }
-        try:
-            status, answer = send.post(settings["url"], send.signed(headers, body, settings["secret"]), body)
-            yield f"webhook: {status} {answer.strip()}"
-        except (OSError, http.client.HTTPException) as error:
-            yield f"webhook: not delivered: {error}"
+        yield tell(remote, "push", push_event(remote, repository, before, after, ref))
+
+
+def tell(remote: Remote, event: str, payload: dict[str, Any]) -> str:
+    """Send one event to the webhook of `connect`; what was answered, or why it was not delivered."""
+    settings = json.loads((remote.path / SETTINGS).read_text("utf-8"))
+    body = json.dumps(payload).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "GitHub-Hookshot/local",
+        "X-GitHub-Event": event,
+        "X-GitHub-Delivery": str(uuid.uuid4()),
+        "X-GitHub-Hook-ID": "1",
+    }
+    try:
+        status, answer = send.post(settings["url"], send.signed(headers, body, settings["secret"]), body)
+    except (OSError, http.client.HTTPException) as error:
+        return f"webhook: not delivered: {error}"
+    return f"webhook: {status} {answer.strip()}"
 
 
 def _is_ancestor(remote: Remote, before: str, after: str) -> bool:

@@ -1,8 +1,9 @@
 """The part of GitHub's REST API that qa-env uses, answered from the local git remote.
 
-Reading: `matching-refs`, one ref, statuses and checks of a commit. Writing: commit statuses and
-deployments. Everything that was posted stays readable at `GET /_local/posted`. A wrong token gets 401;
-another repository 404, as GitHub answers where one may not look.
+Branches and their commits' statuses and checks, deployments (`local/github_deployments.py`), pull requests
+and their comments (`local/github_pulls.py`). Everything that was written stays readable at
+`GET /_local/posted`. A wrong token gets 401; another repository 404, as GitHub answers where one may not
+look.
 """
 
 from __future__ import annotations
@@ -12,21 +13,28 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+from local import serving
 from local.git import Remote
+from local.github_deployments import Deployments
+from local.github_pulls import Pulls
 
 Answer = tuple[int, Any]
 Links = dict[str, str]
 PAGE = 30  # GitHub's own default for per_page
 
 
-class GitHub:
-    """What one repository's API knows. `posted` is every accepted POST, oldest first."""
+Tell = Callable[[str, dict[str, Any]], object]
+"""Sends a webhook: the event's name and its payload."""
 
-    def __init__(self, remote: Remote, repository: str, token: str) -> None:
+
+class GitHub:
+    """What one repository's API knows. `posted` is everything that was written, oldest first."""
+
+    def __init__(self, remote: Remote, repository: str, token: str, tell: Tell | None = None) -> None:
         self.remote = remote
         self.repository = repository
         self.token = token
@@ -34,7 +42,9 @@ class GitHub:
         self.available = True  # a test sets this to False: GitHub answers 503
         self._lock = threading.Lock()
         self._statuses: dict[str, list[dict[str, Any]]] = {}
-        self._deployments: list[dict[str, Any]] = []
+        self._tell = tell or (lambda event, payload: None)
+        self.deployments = Deployments()
+        self.pulls = Pulls(repository, remote.head)
 
     def answer(self, method: str, target: str, authorization: str, body: bytes) -> tuple[int, Any, Links]:
         """Status, body and the next page's link of one request."""
@@ -58,13 +68,16 @@ class GitHub:
         for verb, pattern, handle in self._routes():
             found = re.fullmatch(pattern, rest, re.DOTALL)
             if verb == method and found:
-                return self._call(handle, found, body)
+                return self._call(handle, found, dict(parse_qsl(url.query)), body)
         return 404, {"message": "Not Found"}
 
-    def _call(self, handle: Callable[..., Answer], found: re.Match[str], body: bytes) -> Answer:
+    def _call(
+        self, handle: Callable[..., Answer], found: re.Match[str], query: dict[str, str], body: bytes
+    ) -> Answer:
+        """A handler gets what the pattern caught, then what was sent: the body, or in a GET the query."""
         with self._lock:
             if not body:
-                return handle(*found.groups())
+                return handle(*found.groups(), query)
             given = json.loads(body)
             status, answer = handle(*found.groups(), given)
             if status < 300:
@@ -80,19 +93,37 @@ class GitHub:
             ("GET", "/commits/([0-9a-f]{40})/statuses", self._get_statuses),
             ("GET", "/commits/([0-9a-f]{40})/status", self._combined),
             ("GET", "/commits/([0-9a-f]{40})/check-runs", self._check_runs),
-            ("POST", "/deployments", self._post_deployment),
-            ("GET", "/deployments", self._get_deployments),
-            ("POST", "/deployments/([0-9]+)/statuses", self._post_deployment_status),
+            ("GET", "/deployments", self.deployments.list),
+            ("POST", "/deployments", self._deploy),
+            ("GET", "/deployments/([0-9]+)/statuses", lambda n, _: self.deployments.list_statuses(int(n))),
+            (
+                "POST",
+                "/deployments/([0-9]+)/statuses",
+                lambda n, given: self.deployments.add_status(int(n), given, _now()),
+            ),
+            ("GET", "/pulls", self.pulls.list),
+            ("POST", "/pulls", self._open_pull),
+            ("GET", "/issues/([0-9]+)/comments", lambda n, _: self.pulls.list_comments(int(n))),
+            (
+                "POST",
+                "/issues/([0-9]+)/comments",
+                lambda n, given: self.pulls.add_comment(int(n), given, _now()),
+            ),
+            (
+                "PATCH",
+                "/issues/comments/([0-9]+)",
+                lambda n, given: self.pulls.edit_comment(int(n), given),
+            ),
         ]
 
-    def _repository(self) -> Answer:
+    def _repository(self, _query: dict[str, str]) -> Answer:
         return 200, {"id": 1, "full_name": self.repository, "default_branch": "main", "archived": False}
 
-    def _matching(self, prefix: str) -> Answer:
+    def _matching(self, prefix: str, _query: dict[str, str]) -> Answer:
         found = [_ref(name, commit) for name, commit in self.remote.heads() if name.startswith(prefix)]
         return 200, found
 
-    def _ref(self, branch: str) -> Answer:
+    def _ref(self, branch: str, _query: dict[str, str]) -> Answer:
         commit = self.remote.head(branch)
         return (200, _ref(branch, commit)) if commit else (404, {"message": "Not Found"})
 
@@ -111,10 +142,10 @@ class GitHub:
         self._statuses.setdefault(commit, []).insert(0, status)
         return 201, status
 
-    def _get_statuses(self, commit: str) -> Answer:
+    def _get_statuses(self, commit: str, _query: dict[str, str]) -> Answer:
         return 200, list(self._statuses.get(commit, []))
 
-    def _combined(self, commit: str) -> Answer:
+    def _combined(self, commit: str, _query: dict[str, str]) -> Answer:
         latest: dict[str, dict[str, Any]] = {}
         for status in self._statuses.get(commit, []):
             latest.setdefault(status["context"].lower(), status)
@@ -128,62 +159,41 @@ class GitHub:
             "total_count": len(latest),
         }
 
-    def _check_runs(self, _commit: str) -> Answer:
+    def _check_runs(self, _commit: str, _query: dict[str, str]) -> Answer:
         return 200, {"total_count": 0, "check_runs": []}
 
-    def _post_deployment(self, given: dict[str, Any]) -> Answer:
-        deployment = {"id": len(self._deployments) + 1, "statuses": [], **given}
-        self._deployments.append(deployment)
-        return 201, deployment
+    def _deploy(self, given: dict[str, Any]) -> Answer:
+        ref = str(given.get("ref") or "")
+        sha = ref if re.fullmatch("[0-9a-f]{40}", ref) else self.remote.head(ref)
+        green = self._combined(sha or "", {})[1]["state"] == "success"
+        return self.deployments.create(given, sha, green, _now())
 
-    def _get_deployments(self) -> Answer:
-        return 200, self._deployments[::-1]
+    def _open_pull(self, given: dict[str, Any]) -> Answer:
+        status, pull = self.pulls.create(given, _now())
+        if status < 300:
+            self._tell("pull_request", self._event(pull))
+        return status, pull
 
-    def _post_deployment_status(self, number: str, given: dict[str, Any]) -> Answer:
-        if not 0 < int(number) <= len(self._deployments):
-            return 404, {"message": "Not Found"}
-        self._deployments[int(number) - 1]["statuses"].insert(0, given)
-        return 201, given
+    def _event(self, pull: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "action": "opened",
+            "number": pull["number"],
+            "pull_request": pull,
+            "repository": {"id": 1, "full_name": self.repository, "default_branch": "main"},
+            "sender": {"login": "sample-developer", "id": 2, "type": "User"},
+        }
 
 
-class Server:
+class Server(serving.Server):
     """The stand-in behind HTTP on a free port."""
 
     def __init__(self, github: GitHub, port: int = 0) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+        def answer(method: str, target: str, headers: Message, body: bytes) -> serving.Reply:
+            status, said, links = github.answer(method, target, headers.get("Authorization", ""), body)
+            shown = [f'<http://{headers["Host"]}{path}>; rel="{name}"' for name, path in links.items()]
+            return status, said, {"Link": ", ".join(shown)} if shown else {}
 
-            def _serve(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                body = self.rfile.read(length)
-                authorization = self.headers.get("Authorization", "")
-                status, answer, links = github.answer(self.command, self.path, authorization, body)
-                text = json.dumps(answer).encode()
-                self.send_response(status)
-                for relation, path in links.items():
-                    self.send_header("Link", f'<http://{self.headers["Host"]}{path}>; rel="{relation}"')
-                self.send_header("Content-Type", "application/json; charset=utf-8")
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            do_GET = do_POST = _serve  # noqa: N815 - http.server's names
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-
-    def start(self) -> None:
-        """Serve until `stop`."""
-        threading.Thread(target=self._http.serve_forever, daemon=True, name="github").start()
-
-    def stop(self) -> None:
-        """Close the port."""
-        self._http.shutdown()
-        self._http.server_close()
+        super().__init__(answer, port)
 
 
 def _page(answer: Any, target: str) -> tuple[Any, Links]:
@@ -191,7 +201,7 @@ def _page(answer: Any, target: str) -> tuple[Any, Links]:
     if not isinstance(answer, list):
         return answer, {}
     url = urlsplit(target)
-    given = {name: values[0] for name, values in parse_qs(url.query).items()}
+    given = dict(parse_qsl(url.query))
     size, page = min(100, int(given.get("per_page", PAGE))), int(given.get("page", 1))
     more = len(answer) > page * size
     query = urlencode({**given, "per_page": size, "page": page + 1})

@@ -24,16 +24,21 @@ qa-env is up.
   git remote       {git_remote}
   for programs     {file}
   logs             {logs}
+  Slack            {slack_url}/_local/messages
+  GitHub           {github_url}/_local/posted
 
 In another terminal:
 
   git clone {git_remote} sample-app && cd sample-app
   git push origin HEAD:refs/heads/qa/foo        # builds an environment
   git push origin :refs/heads/qa/foo            # removes every trace of it
+  curl {github_url}/repos/{repository}/pulls -H 'Authorization: Bearer {github_token}' \\
+       -d '{{"title": "Foo", "head": "qa/foo", "base": "main"}}'      # opens a pull request
 
 Is GitHub asked where a branch is? {github}.
 More to choose: PYTHONPATH=src:. .venv/bin/python -m local.run --help
-A file FAIL_BUILD, FAIL_MIGRATE or FAIL_START in a commit makes exactly that fail.
+A file FAIL_BUILD, FAIL_MIGRATE or FAIL_START in a commit makes exactly that fail; BUILD_SECONDS holds how
+long its build takes.
 Ctrl-C stops everything.
 """
 

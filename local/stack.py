@@ -21,7 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from local import codepipeline, deploy, forward, git, github, ministack, world
+from botocore.exceptions import ClientError
+
+from local import codepipeline, deploy, forward, git, github, ministack, serving, slack, world
 from local.build import Builds
 from local.servers import MariaDB, Redis
 
@@ -57,6 +59,7 @@ class Stack:
     _ends: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _cloud: ministack.MiniStack | None = None
     _github: github.GitHub | None = None
+    _slack: slack.Slack | None = None
 
     @classmethod
     def start(cls, options: Options | None = None, say: Say = print) -> Self:
@@ -108,6 +111,13 @@ class Stack:
         return self._github
 
     @property
+    def slack(self) -> slack.Slack:
+        """The Slack stand-in, once it is up."""
+        if self._slack is None:
+            raise RuntimeError("Slack is not up")
+        return self._slack
+
+    @property
     def remote(self) -> git.Remote:
         """The git remote."""
         return git.Remote(Path(self.info["git_remote"]))
@@ -120,10 +130,11 @@ class Stack:
         say("starting MariaDB and Redis")
         mysql = self._ends.enter_context(MariaDB(run / "mariadb"))
         redis = self._ends.enter_context(Redis(run / "redis"))
-        say("starting MiniStack, CodePipeline and GitHub")
+        say("starting MiniStack, CodePipeline, GitHub and Slack")
         remote = git.create(run / "sample-app.git", options.sample, world.REPOSITORY)
         token = secrets.token_hex(16)
         hub = self._start_github(remote, token)
+        sink = self._start_slack(secrets.token_hex(16))
         engine = self._codepipeline(remote)
         environment = {
             "AWS_ENDPOINT_URL_CODEPIPELINE": engine.url,
@@ -136,13 +147,16 @@ class Stack:
         self._ends.callback(_quietly(engine.stop))
         say("deploying template.yaml")
         secret = secrets.token_hex(20)
-        known = token if options.github else None
-        made = world.create(self.cloud.client, mysql.url, redis.url, secret, known)
+        given = {"webhook": {"secret": secret}, "slack": {"token": self.slack.token}}
+        given |= {"github": {"token": token}} if options.github else {}
+        made = world.create(self.cloud.client, mysql.url, redis.url, given)
         host = _host()
+        page = f"http://{host}:{reserved.ports.start}/"
         blueprints = run / "blueprints"
         blueprints.mkdir()
         ports = range(reserved.ports.start + 1, reserved.ports.stop)
-        text = world.blueprint(made, ports, host, options.redis, hub if options.github else None)
+        places = world.Places(ports, host, page, sink.api_url, hub if options.github else None)
+        text = world.blueprint(made, places, options.redis)
         (blueprints / "sample-app.yaml").write_text(text, "utf-8")
         self._builds(remote, run, made.servers, options.build_seconds)
         outputs = self._deploy(made, blueprints, run / "functions")
@@ -159,6 +173,9 @@ class Stack:
             "codepipeline_endpoint_url": engine.url,
             "github_url": hub,
             "github_token": token,
+            "asks_github": options.github,
+            "slack_url": sink.url,
+            "events_queue_url": world.events_queue(self.cloud.client),
             "repository": world.REPOSITORY,
             "webhook_url": self._function_url(outputs["WebhookUrl"]),
             "webhook_secret": secret,
@@ -174,7 +191,7 @@ class Stack:
             "redis": redis.url,
             "redis_mode": options.redis,
             "git_remote": str(remote.path),
-            "page_url": f"http://{host}:{reserved.ports.start}/",
+            "page_url": page,
             "logs": str(self.directory / "logs"),
         }
         git.connect(remote, world.REPOSITORY, self.info["webhook_url"], self.info["webhook_secret"])
@@ -189,11 +206,23 @@ class Stack:
         self._ends.callback(shutil.rmtree, run, ignore_errors=True)
 
     def _start_github(self, remote: git.Remote, token: str) -> str:
-        self._github = github.GitHub(remote, world.REPOSITORY, token)
+        self._github = github.GitHub(
+            remote,
+            world.REPOSITORY,
+            token,
+            tell=lambda event, payload: git.tell(remote, event, payload),
+        )
         server = github.Server(self._github)
         server.start()
         self._ends.callback(server.stop)
         return server.url
+
+    def _start_slack(self, token: str) -> slack.Server:
+        self._slack = slack.Slack(token, world.SLACK_CHANNEL)
+        server = slack.Server(self._slack)
+        server.start()
+        self._ends.callback(server.stop)
+        return server
 
     def _codepipeline(self, remote: git.Remote) -> codepipeline.Server:
         """Not started yet. Its world is looked up when used: MiniStack must know its address first."""
@@ -210,9 +239,23 @@ class Stack:
 
     def _builds(self, remote: git.Remote, run: Path, servers: Mapping[str, str], seconds: float) -> None:
         logs = self.directory / "logs" / "builds"
-        builds = Builds(remote, run / "images", logs, self.cloud.client("ecr"), servers, seconds)
+        shown = serving.Server(serving.files(logs))
+        shown.start()
+        self._ends.callback(shown.stop)
+        ecr = self.cloud.client("ecr")
+        builds = Builds(remote, run / "images", logs, ecr, servers, shown.url, self._goes_on, seconds)
         self._ends.callback(builds.ended.set)
         self._run_build = builds.run
+
+    def _goes_on(self, pipeline: str, execution: str) -> bool:
+        """Is the execution that a build belongs to still wanted?"""
+        try:
+            found = self.client("codepipeline").get_pipeline_execution(
+                pipelineName=pipeline, pipelineExecutionId=execution
+            )
+        except ClientError:
+            return False
+        return bool(found["pipelineExecution"]["status"] == "InProgress")
 
     def _invoke(self, function: str, event: Mapping[str, Any]) -> None:
         payload = json.dumps(event).encode()

@@ -23,6 +23,8 @@ CLUSTER = "stg"
 BALANCER = "qa"
 IMAGES = "sample-app"
 BUCKET = "sample-app-artifacts"
+SLACK_CHANNEL = "qa"
+EVENTS = "sample-app-events"
 PORT = 8080
 ARN = f"{REGION}:{ACCOUNT}"
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
@@ -57,6 +59,7 @@ class World:
             "SecondLookSeconds": "0",  # nothing is shown late here
             "DataSecretArns": ",".join([self.secrets["mysql"], self.secrets["redis"]]),
             "GitHubSecretArns": self.secrets.get("github", ""),
+            "SlackSecretArns": self.secrets["slack"],
             # Given, not generated: MiniStack's Ref of a secret is its name, which no policy can allow.
             "WebhookSecretArn": self.secrets["webhook"],
             "VpcSubnetIds": ",".join(self.subnets),
@@ -64,14 +67,14 @@ class World:
         }
 
 
-def create(client: Client, mysql: str, redis: str, webhook_secret: str, github_token: str | None) -> World:
-    """Make everything. `mysql` and `redis` are URLs of the servers that STG uses."""
+def create(client: Client, mysql: str, redis: str, given: Mapping[str, Mapping[str, str]]) -> World:
+    """Make everything. `mysql` and `redis` are URLs of the servers that STG uses, `given` more secrets."""
     subnets, group = _network(client("ec2"))
     roles = {
         name: _role(client("iam"), name) for name in ("stg-execution", "stg-task", "sample-app-pipeline")
     }
     servers = _servers(mysql, redis)
-    secrets = _secrets(client("secretsmanager"), servers, webhook_secret, github_token)
+    secrets = _secrets(client("secretsmanager"), servers, given)
     elbv2 = client("elbv2")
     stg, balancer = (_balancer(elbv2, name, subnets, group) for name in ("stg", BALANCER))
     client("ecr").create_repository(repositoryName=IMAGES)
@@ -88,8 +91,20 @@ def create(client: Client, mysql: str, redis: str, webhook_secret: str, github_t
     return World(balancer, subnets, group, roles, secrets, servers)
 
 
-def blueprint(world: World, ports: range, host: str, redis_mode: str, github_url: str | None) -> str:
+@dataclass(frozen=True)
+class Places:
+    """Where the blueprint finds things on this machine; `github` is None where it is not asked."""
+
+    ports: range
+    host: str
+    page: str
+    slack: str
+    github: str | None
+
+
+def blueprint(world: World, places: Places, redis_mode: str) -> str:
     """The blueprint of the sample application, as YAML."""
+    ports = f"{places.ports.start}-{places.ports.stop - 1}"
     redis: dict[str, Any] = {"mode": redis_mode, "secret": f"secretsmanager:{world.secrets['redis']}"}
     if redis_mode == "namespace":
         redis["variables"] = {"REDIS_NAMESPACE": "{namespace}"}
@@ -100,7 +115,7 @@ def blueprint(world: World, ports: range, host: str, redis_mode: str, github_url
         "repository": REPOSITORY,
         "cluster": CLUSTER,
         "image_repository": IMAGES,
-        "load_balancers": [{"arn": world.balancer, "host": host, "ports": f"{ports.start}-{ports.stop - 1}"}],
+        "load_balancers": [{"arn": world.balancer, "host": places.host, "ports": ports}],
         "roles": {"web": _blueprint_role("web"), "worker": _blueprint_role("worker")},
         "pipeline": {
             "connection_arn": CONNECTION,
@@ -111,10 +126,16 @@ def blueprint(world: World, ports: range, host: str, redis_mode: str, github_url
         },
         "database": {"secret": f"secretsmanager:{world.secrets['mysql']}"},
         "redis": redis,
+        "slack": {
+            "secret": f"secretsmanager:{world.secrets['slack']}",
+            "channel": f"#{SLACK_CHANNEL}",
+            "api_url": places.slack,
+        },
+        "page": {"url": places.page, "buttons": ["redeploy", "reset", "delete"]},
     }
     text["roles"]["web"] |= {"port": PORT, "health_check": {"path": "/health"}, "deregistration_delay": 1}
-    if github_url:
-        text["github"] = {"secret": f"secretsmanager:{world.secrets['github']}", "api_url": github_url}
+    if places.github:
+        text["github"] = {"secret": f"secretsmanager:{world.secrets['github']}", "api_url": places.github}
     return str(yaml.safe_dump(text, sort_keys=False, allow_unicode=True))
 
 
@@ -174,9 +195,9 @@ def _servers(mysql: str, redis: str) -> dict[str, str]:
 
 
 def _secrets(
-    manager: Any, servers: Mapping[str, str], webhook_secret: str, github_token: str | None
+    manager: Any, servers: Mapping[str, str], given: Mapping[str, Mapping[str, str]]
 ) -> dict[str, str]:
-    values: dict[str, dict[str, str]] = {
+    values: dict[str, Mapping[str, str]] = {
         "mysql": {
             "host": servers["MYSQL_HOST"],
             "port": servers["MYSQL_PORT"],
@@ -184,10 +205,8 @@ def _secrets(
             "password": servers["MYSQL_PASSWORD"],
         },
         "redis": {"url": servers["REDIS_URL"]},
-        "webhook": {"secret": webhook_secret},
+        **given,
     }
-    if github_token is not None:
-        values["github"] = {"token": github_token}
     return {
         name: manager.create_secret(Name=f"stg/{name}", SecretString=json.dumps(value))["ARN"]
         for name, value in values.items()
@@ -295,6 +314,15 @@ def _stg_service(
             }
         },
     )
+
+
+def events_queue(client: Client) -> str:
+    """A queue that gets every event of qa-env, as a team's rule would do it; its URL."""
+    url = str(client("sqs").create_queue(QueueName=EVENTS)["QueueUrl"])
+    events = client("events")
+    events.put_rule(Name=EVENTS, EventPattern=json.dumps({"source": ["qa-env"]}))
+    events.put_targets(Rule=EVENTS, Targets=[{"Id": "queue", "Arn": f"arn:aws:sqs:{ARN}:{EVENTS}"}])
+    return url
 
 
 def page_listener(

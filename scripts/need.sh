@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install what is missing, by apt, saying so before. Where that is not allowed, print the command instead.
 #
-#     scripts/need.sh mariadbd=mariadb-server-core redis-server=redis-server …      (program=package)
+#     scripts/need.sh mariadbd=mariadb-server-core redis-server=redis-server …      (program or path=package)
 #
 # QA_ENV_NO_APT=1 forbids apt.
 set -eu
@@ -10,6 +10,7 @@ PATH="$PATH:/usr/sbin:/sbin"
 missing=""
 for pair in "$@"; do
     command -v "${pair%%=*}" >/dev/null 2>&1 && continue
+    [ ! -e "${pair%%=*}" ] || continue
     case "$missing " in *" ${pair#*=} "*) ;; *) missing="$missing ${pair#*=}" ;; esac
 done
 [ -n "$missing" ] || exit 0

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from local import forward, git
 from local.git import ZEROS, Remote
 from local.github import GitHub
+from local.slack import Slack
 from local.task import matches
 
 REPOSITORY = "example/shop"
@@ -144,3 +147,115 @@ def test_health_check_codes() -> None:
         399,
         404,
     ]
+
+
+class TestDeployments:
+    """What GitHub refuses, so that qa-env cannot rely on it."""
+
+    GOOD = '{"ref": "main", "environment": "qa/foo", "auto_merge": false, "required_contexts": []}'
+
+    def call(self, github: GitHub, path: str, **body: Any) -> tuple[int, Any]:
+        target = f"/repos/{REPOSITORY}/deployments{path}"
+        return github.answer("POST", target, "Bearer token", json.dumps(body).encode())[:2]
+
+    @pytest.mark.parametrize(
+        ("changed", "status"),
+        [({}, 201), ({"ref": "none"}, 422), ({"auto_merge": True}, 409), ({"required_contexts": ["x"]}, 409)],
+    )
+    def test_creation(self, github: GitHub, changed: dict[str, Any], status: int) -> None:
+        assert self.call(github, "", **{**json.loads(self.GOOD), **changed})[0] == status
+        assert len(github.deployments.all) == (status == 201)
+
+    @pytest.mark.parametrize(
+        ("body", "status"),
+        [
+            ({"state": "queued"}, 201),
+            ({"state": "done"}, 422),
+            ({"state": "success", "description": "x" * 141}, 422),
+            ({"state": "success", "environment_url": "qa.example.com"}, 422),
+        ],
+    )
+    def test_statuses(self, github: GitHub, body: dict[str, Any], status: int) -> None:
+        _, made = self.call(github, "", **json.loads(self.GOOD))
+        assert self.call(github, f"/{made['id']}/statuses", **body)[0] == status
+        assert self.call(github, "/7/statuses", **body)[0] == 404
+
+    def test_they_are_found_by_commit_and_environment(self, github: GitHub, remote: Remote) -> None:
+        for ref, environment in (("main", "qa/foo"), ("qa/foo-bar", "qa/foo"), ("main", "qa/bar")):
+            self.call(github, "", **{**json.loads(self.GOOD), "ref": ref, "environment": environment})
+        query = f"?environment=qa%2Ffoo&sha={remote.head('main')}"
+        _, found, _ = github.answer("GET", f"/repos/{REPOSITORY}/deployments{query}", "Bearer token", b"")
+        assert [one["id"] for one in found] == [github.deployments.all[0]["id"]]
+
+
+def test_a_pull_request_rings_the_bell_and_closes_with_its_branch(remote: Remote) -> None:
+    """As GitHub does; its event is what the receiver reads."""
+    rung: list[tuple[str, dict[str, Any]]] = []
+    github = GitHub(remote, REPOSITORY, "token", tell=lambda event, payload: rung.append((event, payload)))
+    body = json.dumps({"title": "Foo", "head": "qa/foo", "base": "main"}).encode()
+    target = f"/repos/{REPOSITORY}/pulls"
+    assert github.answer("POST", target, "Bearer token", body)[0] == 201
+    assert github.answer("POST", target, "Bearer token", body)[0] == 422
+    ((event, payload),) = rung
+    assert (event, payload["action"], payload["pull_request"]["head"]["ref"]) == (
+        "pull_request",
+        "opened",
+        "qa/foo",
+    )
+    wanted = f"{target}?state=open&head=example%3Aqa%2Ffoo"
+    assert len(github.answer("GET", wanted, "Bearer token", b"")[1]) == 1
+    git.git(remote.path, "update-ref", "-d", "refs/heads/qa/foo")
+    assert github.answer("GET", wanted, "Bearer token", b"")[1] == []
+    closed = github.answer("GET", wanted.replace("open", "all"), "Bearer token", b"")[1]
+    assert [one["state"] for one in closed] == ["closed"]
+
+
+def plain(text: str) -> dict[str, Any]:
+    return {"type": "plain_text", "text": text}
+
+
+def button(**changed: Any) -> dict[str, Any]:
+    return {"type": "button", "text": plain("x"), "url": "https://x", "action_id": "a"} | changed
+
+
+@pytest.mark.parametrize(
+    ("block", "fits"),
+    [
+        ({"type": "header", "text": plain("x" * 150)}, True),
+        ({"type": "header", "text": plain("x" * 151)}, False),
+        ({"type": "header", "text": {"type": "mrkdwn", "text": "x"}}, False),
+        ({"type": "header", "text": plain("")}, False),
+        ({"type": "section", "text": plain("x" * 3000)}, True),
+        ({"type": "section", "text": plain("x" * 3001)}, False),
+        ({"type": "context", "elements": [plain("x")] * 10}, True),
+        ({"type": "context", "elements": [plain("x")] * 11}, False),
+        ({"type": "context", "elements": []}, False),
+        ({"type": "actions", "elements": [button()]}, True),
+        ({"type": "actions", "elements": [button(), button()]}, False),
+        ({"type": "actions", "elements": [button(action_id=str(number)) for number in range(26)]}, False),
+        ({"type": "actions", "elements": [button(text=plain("x" * 76))]}, False),
+        ({"type": "actions", "elements": [button(url="https://" + "x" * 3000)]}, False),
+        ({"type": "actions", "elements": [button(url="javascript:x")]}, False),
+        ({"type": "table"}, False),
+    ],
+)
+def test_blocks_that_slack_refuses(block: dict[str, Any], fits: bool) -> None:
+    """The whole message, for one thing that is too long."""
+    slack, headers = Slack("token"), Message()
+    headers["Authorization"] = "Bearer token"
+    body = json.dumps({"channel": "#qa", "text": "x", "blocks": [block]}).encode()
+    _, said, _ = slack.answer("POST", "/api/chat.postMessage", headers, body)
+    assert said["ok"] == fits
+    assert fits or said["error"] == "invalid_blocks"
+    assert len(slack.answer("GET", "/_local/messages", Message(), b"")[1]) == fits
+
+
+def test_a_slack_that_does_not_know_the_token() -> None:
+    """In the body, with status 200, as Slack says it."""
+    headers = Message()
+    headers["Authorization"] = "Bearer other"
+    assert Slack("token").answer("POST", "/api/chat.postMessage", headers, b"{}") == (
+        200,
+        {"ok": False, "error": "invalid_auth"},
+        {},
+    )

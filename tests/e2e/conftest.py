@@ -66,10 +66,36 @@ class Developer:
         bodies = [one["body"] for one in self.stack.github.posted if one["path"].startswith("/statuses/")]
         return next((body for body in reversed(bodies) if body["context"] == context), {})
 
+    def record(self, branch: str) -> dict[str, Any]:
+        """What the page's API says of the environment; empty while there is none."""
+        url = f"{self.stack.info['page_url']}api/v1/environments/{self.slug(branch)}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return dict(json.loads(answer.read()))
+        except OSError:
+            return {}
+
+    def executions(self, branch: str) -> list[dict[str, Any]]:
+        """The executions of the branch's pipeline, the newest first."""
+        listed = self.stack.client("codepipeline").list_pipeline_executions(pipelineName=self.slug(branch))
+        return list(listed["pipelineExecutionSummaries"])
+
     def about(self, branch: str) -> dict[str, Any]:
         """What the application at the reported URL says of itself; empty while it is not it that answers."""
-        url = self.status(branch).get("target_url")
+        url = self.url(branch)
         return self.answer(url) if url else {}
+
+    def url(self, branch: str) -> str:
+        """The main role's URL, as GitHub's newest deployment of the branch says; empty before it is known."""
+        assert self.stack.github is not None
+        known = self.stack.github.deployments
+        urls = [
+            status["environment_url"]
+            for one in known.all
+            if one["environment"] == branch
+            for status in known.statuses[one["id"]]
+        ]
+        return next((url for url in reversed(urls) if url), "")
 
     def answer(self, url: str) -> dict[str, Any]:
         """What the application at a URL says of itself."""

@@ -54,7 +54,8 @@ def page(seen: Mapping[str, Any]) -> str:
     )
     title = html.escape(str(seen["branch"]))
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
+        f"<!doctype html><html lang=en><meta charset=utf-8><link rel=icon href=data:,>"
+        f"<title>{title}</title>"
         "<style>body{font:16px system-ui;margin:3rem}th{text-align:left;padding-right:2rem}</style>"
         f"<h1>{title}</h1><table>{rows}</table></html>"
     )
