@@ -54,7 +54,7 @@ main { padding-top: .5rem; padding-bottom: 4rem; outline: none; }
 h1 { font-size: 1.75rem; line-height: 1.25; font-weight: 650; letter-spacing: -.01em; margin: .25rem 0 .5rem;
   overflow-wrap: anywhere; text-wrap: balance; }
 h2 { font-size: 1.0625rem; line-height: 1.3; font-weight: 650; margin: 2.25rem 0 .75rem; }
-h3 { font-size: .875rem; font-weight: 600; margin: 0 0 .25rem; }
+h3 { font-size: .875rem; font-weight: 600; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 p { margin: 0 0 .75rem; }
 ol, ul { margin: 0; padding: 0; list-style: none; }
 a { color: var(--link); text-underline-offset: .18em; text-decoration-thickness: from-font;
@@ -221,6 +221,7 @@ summary { cursor: pointer; color: var(--link); font-size: .875rem; width: fit-co
   .of-list td:nth-of-type(2) { min-width: 0; }
   .of-detail time { white-space: normal; }
   .of-list td > .quiet { display: inline; }
+  .of-list .badge + .quiet { margin-left: .5rem; }
   td[data-label]::before { content: attr(data-label) ": "; color: var(--quiet); font-size: .875rem; }
   .copy { width: 2.5rem; height: 2.5rem; margin: 0; }
   .copy::before { left: .8rem; top: .75rem; }
