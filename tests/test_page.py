@@ -301,16 +301,28 @@ class TestWaking:
             ("POST", {}),
             ("GET", {"sec_fetch_dest": "image"}),
             ("GET", {"sec_fetch_dest": None, "accept": "*/*"}),
-            ("GET", {"x_qa_env": "refresh"}),
+            ("HEAD", {"x_qa_env": "refresh"}),
             ("GET", {"sec_purpose": "prefetch;prerender"}),
             ("GET", {"purpose": "prefetch"}),
         ],
     )
     def test_nothing_else_does(self, method: str, headers: dict[str, Any]) -> None:
-        """A monitor, an image, a browser that guesses, an open page."""
+        """A monitor, an image, a browser that guesses."""
         visit = Visit(in_phase(Phase.ASLEEP))
         visit.see(method=method, **headers)
         assert visit.woken == []
+
+    def test_a_page_that_was_open_before_wakes_it_once(self) -> None:
+        """A tab comes back to what fell asleep behind it, and looks every three seconds until that is up."""
+        visit = Visit(in_phase(Phase.ASLEEP))
+        for _ in range(5):
+            assert "Waking up" in Reader(visit.see(x_qa_env="refresh")).texts
+            visit.now += 3
+        assert visit.woken == ["qa-foo"]
+        assert [event.kind for event in visit.store.history(Slug("qa-foo"))] == ["awoken"]
+        visit.now += 60  # nobody heard it: it is said again
+        visit.see(x_qa_env="refresh")
+        assert visit.woken == ["qa-foo"] * 2
 
     @pytest.mark.parametrize("phase", [one for one in Phase if one is not Phase.ASLEEP])
     def test_what_is_awake_is_left_alone(self, phase: Phase) -> None:

@@ -76,7 +76,7 @@ def pages() -> list[Page]:
     """One of each kind that there is."""
     visit = Visit(in_phase(Phase.FAILED))
     visit.store.note(in_phase(Phase.FAILED).slug, "hanako", "x", kind="wanted")
-    visit.store.events["qa-gone"] = visit.store.events["qa-foo"]  # type: ignore[index]
+    visit.store.events["qa-gone"] = visit.store.events["qa-foo"]
     paths = (
         "/",
         "/?q=x",

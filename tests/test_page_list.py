@@ -54,6 +54,14 @@ def test_a_row_says_everything() -> None:
     assert [one["aria-label"] for one in read.those("button", type="button")] == ["Copy: qa/foo app"]
 
 
+def test_what_sleeps_was_deployed_when_it_was_built() -> None:
+    """Its service came to rest later, and nothing was deployed then."""
+    slept = replace(said(State.READY, asleep="1"), since="2026-11-02T05:00:00+00:00")
+    read = Reader(Visit(environment(conditions={"service/app": slept, "pipeline": said(State.READY)})).ask())
+    shown = [one["datetime"] for one in read.those("time")]
+    assert shown == ["2026-11-02T02:16:01Z", "2026-11-02T02:16:02Z"]
+
+
 def test_nobody_gets_a_column_of_which_nothing_is_known() -> None:
     """Visits are counted only where somebody counts them."""
     assert "Last visited" not in Reader(Visit(environment()).ask()).texts
@@ -151,8 +159,9 @@ class TestChoosing:
         assert read.those("a", href="/", **{"class": "button"})
         assert "table" not in read.elements
 
-    @pytest.mark.parametrize("start", ["-1", "x", "1e9", "9" * 50, "²", ""])
+    @pytest.mark.parametrize("start", ["-1", "x", "1e9", "9" * 50, "²", "", "3"])
     def test_a_place_that_is_none_is_the_first(self, start: str) -> None:
+        """The last one was a place until others went."""
         assert len(branches(Visit(*some()).ask(query={"from": start}))) == 3
 
     def test_a_very_long_question_is_cut(self) -> None:

@@ -131,6 +131,24 @@ def test_one_deployment_goes_through_a_build(hub: Hub, report: Deployment) -> No
     assert states(hub) == ["queued", "in_progress", "in_progress", "success"]
 
 
+@pytest.mark.parametrize(
+    ("known", "state"),
+    [
+        ({}, "queued"),
+        ({"commit": A, "stages": '[{"name": "Source", "status": ""}]'}, "queued"),
+        ({"commit": B, "stages": '[{"name": "Source", "status": "Succeeded"}]'}, "queued"),
+        ({"commit": A, "stages": '[{"name": "Source", "status": "InProgress"}]'}, "in_progress"),
+    ],
+    ids=["waiting for checks", "started", "the last push's build", "building"],
+)
+def test_what_waits_for_its_build_is_queued(
+    hub: Hub, report: Deployment, known: dict[str, str], state: str
+) -> None:
+    """The loop looks before it tells, so a pass that has begun nothing is all there is of a queue."""
+    told(report, reporting.building().with_conditions({"pipeline": said(State.WAITING, **known)}))
+    assert states(hub) == [state]
+
+
 def test_what_memory_lost_is_found(hub: Hub, report: Deployment) -> None:
     """A pass that died after telling makes no second deployment and tells nothing twice."""
     before = told(report, reporting.building())

@@ -117,6 +117,15 @@ def test_what_was_said_is_not_said_again(bus: Bus, report: Event) -> None:
     assert bus.types == ["environment.building", "environment.ready"]
 
 
+def test_listeners_that_come_one_by_one_are_no_events(bus: Bus, report: Event) -> None:
+    """All of a build is one event, though its addresses appear in the course of it."""
+    env = told(report, reporting.queued())
+    first = reporting.building().with_conditions({"listener/admin": said(State.WAITING)})
+    for later in (first, reporting.building(), reporting.deploying()):
+        env = told(report, later, env)
+    assert bus.types == ["environment.building"]
+
+
 def test_what_is_new_is_said(bus: Bus, report: Event) -> None:
     """Another commit, another address, another reason."""
     env = told(report, reporting.ready())

@@ -240,6 +240,20 @@ class TestBot:
         told(report, of(reporting.ready()), env)
         assert workspace.texts == ["qa/foo is ready"]
 
+    @pytest.mark.parametrize("later", [reporting.ready(), reporting.ready(commit=B)])
+    def test_a_channel_that_is_no_more_keeps_nobody_silent(
+        self, workspace: Workspace, later: Environment
+    ) -> None:
+        """The blueprint names another one by now, or the token is another workspace's."""
+        report = workspace.bot()
+        place = {"channel": "C0ELSEWHERE", "ts": "1.000001"}
+        memory = environment().with_conditions(
+            {"slack": said(State.READY, said="…", commit=environment().commit, phase="building", **place)}
+        )
+        env = told(report, of(later), memory)
+        assert workspace.texts == ["qa/foo is ready"]
+        assert env.remembered("slack")["channel"] != place["channel"]
+
     def test_it_needs_a_channel(self, workspace: Workspace) -> None:
         with pytest.raises(Blocked, match=r"must name slack\.channel$"):
             told(workspace.bot(channel=None), of(reporting.ready()))
@@ -280,6 +294,13 @@ class TestWebhook:
             "qa/foo is going away",
             "qa/foo is gone",
         ]
+
+    def test_a_push_during_the_teardown_does_not_repeat_that_it_goes(self, workspace: Workspace) -> None:
+        """It changes who wished for what, and when; that the environment goes is no news."""
+        report = workspace.hook()
+        env = told(report, of(reporting.deleting()))
+        told(report, reporting.deleting(next_commit=B, by="taro"), env)
+        assert workspace.texts == ["qa/foo is going away"]
 
     @pytest.mark.parametrize("word", ["no_service", "action_prohibited", "channel_is_archived"])
     def test_a_refusal_says_what_to_do(self, workspace: Workspace, word: str) -> None:

@@ -50,7 +50,7 @@ def test_one_client_for_all_that_have_the_same_credentials() -> None:
             for settings in (hub, hub, other)
         ]
         clients = [{id(r.github) for r in plan.reports if hasattr(r, "github")} for plan in plans]
-        asking = [id(plan.branches.github) for plan in plans]  # type: ignore[union-attr]
+        asking = [id(plan.branches.github) for plan in plans]
         assert clients[0] == clients[1] == {asking[0]} == {asking[1]}
         assert clients[2] == {asking[2]} != clients[0]
         assert len({id(r.slack) for plan in plans for r in plan.reports if hasattr(r, "slack")}) == 1
@@ -95,6 +95,17 @@ class Report:
         return iter(())
 
     def _speak(self) -> None:
+        if self.trouble:
+            raise self.trouble
+
+
+@dataclass
+class Branches:
+    """A GitHub that shows no branch, or is away."""
+
+    trouble: Exception | None = None
+
+    def head(self, repository: str, branch: str) -> None:
         if self.trouble:
             raise self.trouble
 
@@ -197,6 +208,23 @@ def test_the_farewell_waits_for_who_is_away_but_not_for_long(good: Report, bad: 
     assert good.deleted == 1
     assert bad.deleted >= FAREWELL / 60
     assert told.store.get(Slug("qa-foo")) is None
+
+
+def test_who_was_told_of_the_end_hears_no_more(good: Report, bad: Report) -> None:
+    """Nor does a pass in which GitHub could not be asked about the branch make it all be said again."""
+    told, github = Told(good, bad), Branches()
+    plan = replace(told.controller.plan(made_blueprint(**example())), branches=github)  # type: ignore[arg-type]
+    told.controller = replace(told.controller, plan=lambda _: plan)
+    told.remove()
+    while not good.deleted:
+        told.run()
+    heard = list(good.ensured)
+    github.trouble = NotReady("GitHub is away")
+    told.run()
+    github.trouble = None
+    for _ in range(3):
+        assert told.run() is not None
+    assert (good.deleted, good.ensured) == (1, heard)
 
 
 def test_the_farewell_ends_when_the_last_one_was_told(good: Report, bad: Report) -> None:

@@ -100,7 +100,7 @@ class TestRefusals:
     def test_nobody_at_home(self) -> None:
         """The address is a secret, also where it cannot be reached."""
         for url in (f"http://127.0.0.1:1{HOOK}", f"https://127.0.0.1:1{HOOK}\x01"):
-            slack = Slack("https://slack.com/api", lambda url=url: {"webhook_url": url})  # type: ignore[misc]
+            slack = Slack("https://slack.com/api", lambda url=url: {"webhook_url": url})
             assert "Slack cannot be reached: " in refusal(lambda slack=slack: slack.post({}), NotReady)
 
     @pytest.mark.parametrize("status", [301, 302, 307, 308])

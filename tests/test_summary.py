@@ -88,6 +88,12 @@ def test_tasks_come_in_the_blueprints_order() -> None:
     assert summary(conditions=tasks).tasks == [Task("app", 1, 2), Task("worker", 1, 2, "exit 1")]
 
 
+def test_a_role_that_is_gone_has_no_tasks() -> None:
+    """What it said last stays in the record, for those who remove it."""
+    left = said(State.GONE, tasks=json.dumps({"running": 1, "desired": 1, "stopped": ""}))
+    assert summary(conditions={"service/old": left}).tasks == []
+
+
 def test_links_lead_to_github_and_to_the_page() -> None:
     """A branch may be called almost anything; GitHub Enterprise has its API under a path."""
     made = summary(

@@ -235,3 +235,28 @@ def test_whoever_is_not_told_yet_is_looked_at_again(woken: Woken) -> None:
         woken.store.save(env.with_conditions({"service/app": long(READY), "slack": long(state)}))
     times = woken.swept(HOUR)
     assert times == {"qa-told": 1, "qa-waiting": HOUR, "qa-refused": HOUR // RETRY_MINUTES}
+
+
+@pytest.mark.parametrize("desired", list(Desired))
+def test_a_report_that_is_stuck_makes_nothing_slower(woken: Woken, desired: Desired) -> None:
+    """Slack's channel was archived: what is built, or goes, is looked at every minute all the same."""
+    woken.add("qa-foo", desired=desired)
+    state = GONE if desired is Desired.ABSENT else WAITING
+    env = woken.store.records[Slug("qa-foo")]
+    woken.store.save(env.with_conditions({"service/app": long(state), "slack": long(BLOCKED)}))
+    assert woken.swept(HOUR) == {"qa-foo": HOUR}
+
+
+def test_a_report_that_is_stuck_makes_no_other_slower(woken: Woken) -> None:
+    woken.add("qa-foo", long(READY))
+    env = woken.store.records[Slug("qa-foo")]
+    woken.store.save(env.with_conditions({"slack": long(BLOCKED), "deployment": long(WAITING)}))
+    assert woken.swept(HOUR) == {"qa-foo": HOUR}
+
+
+def test_a_report_that_cannot_speak_for_no_known_reason_is_stuck_too(woken: Woken) -> None:
+    """All is well but the news of it: that is not worth a whole pass every minute for ever."""
+    woken.add("qa-foo", long(READY))
+    env = woken.store.records[Slug("qa-foo")]
+    woken.store.save(env.with_conditions({"slack": long(FAILED, unexpected=True)}))
+    assert woken.swept(HOUR) == {"qa-foo": HOUR // RETRY_MINUTES}

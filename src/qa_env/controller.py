@@ -355,7 +355,9 @@ class Controller:
             self.store.note(after.slug, "qa-env", said, kind="pass", phase=after.phase)
             self.wake(after.slug, f"{len(changed)} conditions changed")
         self._remember_duration(before, after)
-        after = self._report(after, plan, plan.reports, _ensure) if plan else after
+        if plan:  # whoever was told of the end already is not to hear again that it is going away
+            silent = [r for r in plan.reports if not _is_told(after, r)]
+            after = self._report(after, plan, silent, _ensure)
         if errors:
             raise errors[0] if len(errors) == 1 else ExceptionGroup(f"{after.slug}: unexpected", list(errors))
         return after

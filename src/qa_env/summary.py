@@ -173,7 +173,7 @@ class Summary:
     def _tasks(self) -> Iterator[tuple[str, Mapping[str, int | str]]]:
         for name, condition in self._conditions():
             kind, _, role = name.partition("/")
-            if kind == "service" and "tasks" in condition.outputs:
+            if kind == "service" and condition.state is not State.GONE and "tasks" in condition.outputs:
                 yield role, json.loads(condition.outputs["tasks"])
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 from qa_env.errors import Rejected, Stale
-from qa_env.model import Built, Desired, Environment, Phase, Slug, State, Wish
+from qa_env.model import Built, Desired, Environment, Phase, Slug, State, Wish, is_report
 from qa_env.store import Store
 
 RETRY_MINUTES = 10  # between passes over what only a person can help
@@ -92,11 +92,18 @@ class Watch:
 
 
 def _is_stuck(env: Environment, now: float) -> bool:
-    """Has it waited for a person for so long that looking every minute would be a waste?"""
-    return any(
-        condition.state in (State.BLOCKED, State.FAILED)
+    """Has it waited for a person for so long that looking every minute would be a waste?
+
+    A report that cannot speak makes nothing else slower: it counts where all the rest is at rest.
+    """
+    stuck = [
+        name
+        for name, condition in env.conditions.items()
+        if condition.state in (State.BLOCKED, State.FAILED)
         and condition.generation == env.generation
-        and not condition.unexpected
+        and (is_report(name) or not condition.unexpected)
         and condition.age(now) > RETRY_MINUTES * 60
-        for condition in env.conditions.values()
-    )
+    ]
+    waits = any(condition.state is State.WAITING for condition in env.conditions.values())
+    at_rest = env.phase in (Phase.READY, Phase.ASLEEP) and not waits
+    return any(at_rest or not is_report(name) for name in stuck)

@@ -50,7 +50,7 @@ def is_page_view(request: Request) -> bool:
 
 
 def is_visit(request: Request) -> bool:
-    """Does a person want to see the environment? A look ahead of the browser's or of our script is none."""
+    """Does a person open the environment? A look ahead of the browser's or of our script is none."""
     ahead = request.header("sec-purpose") or request.header("purpose")
     return is_page_view(request) and request.method == "GET" and not request.refreshes and not ahead
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from qa_env.blueprint import Blueprint
@@ -52,6 +52,8 @@ def render(view: View) -> Page:
     """Everything on one page, as far as a load balancer lets it through."""
     words = view.words
     found = view.query.select(view.summaries)
+    if view.query.start >= len(found):  # there were more when somebody went on to this page
+        view = replace(view, query=replace(view.query, start=0))
     top = el(
         "div", {"class": "heading"}, el("h1", None, words("page.list.title")), _summary(view, len(found))
     )

@@ -108,8 +108,12 @@ def window(
 def deployed_at(summary: Summary) -> str:
     """When the last of its services came up as wanted, in ISO 8601; empty while none has.
 
-    From the record: the history knows more, but is another query for every row.
+    Of what sleeps it is when it was built: its services have changed since because they stopped. From the
+    record: the history knows more, but is another query for every row.
     """
+    if summary.phase is Phase.ASLEEP:
+        pipeline = summary.env.conditions.get("pipeline")
+        return pipeline.since if pipeline and pipeline.state == "ready" else ""
     services = (c for name, c in summary.env.conditions.items() if name.startswith("service/"))
     return max((c.since for c in services if c.state == "ready"), default="")
 

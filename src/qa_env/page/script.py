@@ -13,7 +13,7 @@ const MARK = "X-Qa-Env", SLOWEST = 60000, TYPING = 250, PATIENCE = 5;
 const body = document.body;
 const byId = (id) => document.getElementById(id);
 const main = () => byId("main");
-let timer = 0, misses = 0, question = null;
+let timer = 0, typing = 0, misses = 0, question = null;
 
 document.documentElement.classList.add("scripted");
 
@@ -105,6 +105,7 @@ function strange(answer) {
 }
 
 function ask() {
+  clearTimeout(typing);
   const form = byId("filter"), asked = new URLSearchParams();
   new FormData(form).forEach((value, name) => {
     if (value && !(name === "sort" && value === "age")) asked.set(name, value);
@@ -153,8 +154,8 @@ document.addEventListener("submit", (event) => {
 });
 document.addEventListener("input", (event) => {
   if (!event.target.closest("#filter")) return;
-  clearTimeout(timer);
-  timer = setTimeout(ask, event.target.id === "q" ? TYPING : 0);
+  clearTimeout(typing);
+  typing = setTimeout(ask, event.target.id === "q" ? TYPING : 0);
 });
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && interval()) look();

@@ -22,7 +22,7 @@ from qa_env.blueprint import Blueprint
 from qa_env.errors import Blocked, NotReady
 from qa_env.github_api import GitHub
 from qa_env.model import Environment, Outputs, Phase, Slug
-from qa_env.summary import Summary
+from qa_env.summary import PIPELINE, Summary
 
 DESCRIPTION_MAX = 140  # facts A34
 INACTIVE = "inactive"
@@ -161,11 +161,20 @@ class Deployment:
             return None
 
 
+def _state(summary: Summary) -> str:
+    """A mishap is `error`: not the commit's failure. What waits until its build begins is `queued`."""
+    if telling.is_mishap(summary.env):
+        return "error"
+    if summary.phase is Phase.BUILDING and PIPELINE in summary.env.conditions:
+        same = summary.env.remembered(PIPELINE).get("commit") == summary.env.commit
+        return "in_progress" if same and any(stage.status for stage in summary.stages) else "queued"
+    return STATES[summary.phase]
+
+
 def _status(summary: Summary) -> dict[str, str]:
-    mishap = telling.is_mishap(summary.env)
     log = summary.log_url or summary.page_url
     return {
-        "state": "error" if mishap else STATES[summary.phase],
+        "state": _state(summary),
         "description": telling.cut(telling.headline(summary), DESCRIPTION_MAX),
         **({"environment_url": summary.url} if summary.url else {}),
         **({"log_url": log} if log else {}),

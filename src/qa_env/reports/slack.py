@@ -21,7 +21,13 @@ from qa_env.slack_api import Refused, Slack
 from qa_env.summary import Summary
 
 EVENT_TYPE = "qa_env"
-LOST = ("message_not_found", "cant_update_message", "edit_window_closed")
+LOST = (  # the last two: the channel where it is, which need not be the blueprint's any more
+    "message_not_found",
+    "cant_update_message",
+    "edit_window_closed",
+    "channel_not_found",
+    "is_inactive",
+)
 UNDER_WAY = (Phase.QUEUED, Phase.BUILDING, Phase.DEPLOYING)
 LOOKED_THROUGH = 200  # messages since the push
 
@@ -44,7 +50,8 @@ class SlackMessage:
             raise NotReady("waiting for the commit")
         message = slack_blocks.message(Summary(env, self.blueprint))
         said = telling.digest([env.commit, message])
-        if known.get("said") == said:
+        is_going = env.phase is Phase.DELETING and _is_going(env, known)
+        if known.get("said") == said or is_going:
             return known
         return {"said": said, "commit": env.commit, "phase": env.phase, **self._tell(env, message)}
 
@@ -116,6 +123,11 @@ class SlackMessage:
         if not channel:
             raise Blocked("the Slack secret holds a token, so the blueprint must name slack.channel")
         return channel
+
+
+def _is_going(env: Environment, known: Outputs) -> bool:
+    """Was it said that this commit goes away? A push that waits for the end of that makes it no news."""
+    return (known.get("phase"), known.get("commit")) == (Phase.DELETING, env.commit)
 
 
 def _metadata(env: Environment) -> dict[str, Any]:

@@ -32,7 +32,7 @@ TEXTS = {
     "page.state": "状態",
     "page.links": "開く",
     "page.reason": "原因",
-    "page.waiting": "待っていること",
+    "page.waiting": "待機の理由",
     "page.failed_in": "「{stage}」の段階で失敗しました。",
     "page.resetting": "データベースをリセットしています",
     "page.time": "{ago}（{exact}）",
@@ -56,14 +56,14 @@ TEXTS = {
     "page.status.waiting": "これから",
     # --- 一覧
     "page.list.title": "環境一覧",
-    "page.list.one": "1 環境",
-    "page.list.many": "{count} 環境",
+    "page.list.one": "1 件の環境",
+    "page.list.many": "{count} 件の環境",
     "page.list.state": "{state} {count}",
     "page.list.comma": "、",
     "page.list.summary": "{count}（{states}）",
     "page.list.found": " ・ {count} 件を表示",
     "page.list.search": "検索",
-    "page.list.hint": "ブランチ、人、コミット",
+    "page.list.hint": "ブランチ、ユーザー、コミット",
     "page.list.any": "すべて",
     "page.list.sort": "並び順",
     "page.list.by_age": "新しい順",
@@ -139,7 +139,7 @@ TEXTS = {
     "page.error.path": "ページが見つかりません。",
     "page.error.environment": "この環境はありません。ブランチをプッシュすると再び作成されます。",
     "page.error.deleting": "この環境は削除中です。",
-    "page.error.changed": "この環境は変化したばかりか、まだコミットがありません。"
+    "page.error.changed": "この環境は直前に更新されたか、まだコミットがありません。"
     "確認してからもう一度お試しください。",
     "page.error.button": "この操作は許可されていません。リポジトリのブループリントで有効になっていません。",
     "page.error.origin": "このページからの操作ではないため、何も実行していません。"
@@ -190,7 +190,7 @@ TEXTS = {
     "state.failed": "失敗",
     "state.gone": "削除済み",
     # --- 履歴
-    "history.wanted": "コミットの環境を要求",
+    "history.wanted": "コミットの環境を作成・更新する要求",
     "history.unwanted": "環境の削除を要求",
     "history.late": "遅れて届いた通知を無視",
     "history.pass": "状態",

@@ -1,0 +1,60 @@
+"""The pages' script alone, in a real Chromium: the answers come from a site in memory, the time is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Request, Route, expect
+
+from local.chromium import chromium
+from qa_env.model import Phase
+from tests.pages import HOST, Visit, in_phase
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+REFRESH = 15_000  # milliseconds between two looks of the list
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as made:
+        yield made
+
+
+def test_what_is_typed_while_the_list_refreshes_is_still_asked_for(browser: Browser) -> None:
+    """An answer that comes between a key and its question must not cancel the question."""
+    visit = Visit(in_phase(Phase.READY))
+    held: list[Route] = []
+    holds = False
+
+    def answer(route: Route) -> None:
+        url = urlsplit(route.request.url)
+        made = visit.ask(url.path, query=dict(parse_qsl(url.query)))
+        route.fulfill(status=made.status, headers=dict(made.headers), body=made.body)
+
+    def meet(route: Route) -> None:
+        if holds and not held:
+            held.append(route)
+        else:
+            answer(route)
+
+    def is_search(request: Request) -> bool:
+        return request.url.endswith("?q=nothing")
+
+    context = browser.new_context()
+    page = context.new_page()
+    page.clock.install()
+    page.route("**/*", meet)
+    page.goto(f"http://{HOST}/")
+    holds = True
+    with page.expect_request(f"http://{HOST}/"):
+        page.clock.run_for(REFRESH)
+    page.fill("#q", "nothing")
+    with page.expect_response(f"http://{HOST}/"):
+        answer(held[0])
+    page.evaluate("new Promise((done) => queueMicrotask(done))")
+    with page.expect_request(is_search, timeout=5_000):
+        page.clock.run_for(300)
+    expect(page.get_by_text("No environment matches.")).to_be_visible()
+    context.close()
