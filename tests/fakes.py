@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from qa_env.errors import Stale
@@ -77,7 +77,8 @@ class MemoryStore:
 
     def ask(self, env: Environment, asked: Asked) -> None:
         current = self._current(env.slug, env.generation)
-        self.records[env.slug] = replace(current, asked=asked)
+        news = {name: value for name, value in asdict(asked).items() if value != getattr(env.asked, name)}
+        self.records[env.slug] = replace(current, asked=replace(current.asked, **news))
 
     def visit(self, slug: Slug, at: int) -> None:
         if slug in self.records:

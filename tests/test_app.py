@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from qa_env import app
+from qa_env.errors import Blocked
 from qa_env.model import Slug
 from tests.strict_aws import StrictAWS, World, strict_aws
 
@@ -32,6 +33,13 @@ def test_secrets_are_read_by_reference(account: tuple[StrictAWS, World]) -> None
     read = app.secret_reader()
     assert read("secretsmanager:stg/redis") == "from the manager"
     assert read("ssm:/stg/mysql") == "from the store"
+
+
+@pytest.mark.parametrize("reference", ["secretsmanager:stg/none", "ssm:/stg/none"])
+def test_a_secret_that_is_missing_needs_a_person(account: tuple[StrictAWS, World], reference: str) -> None:
+    """It is no mishap that the next pass may not meet."""
+    with pytest.raises(Blocked, match=f"reading {reference}"):
+        app.secret_reader()(reference)
 
 
 def test_every_wake_up_is_delivered(account: tuple[StrictAWS, World]) -> None:

@@ -15,7 +15,7 @@ from qa_env.page.web import Page
 from qa_env.store import Event
 from qa_env.wording import Words
 from tests.making import A, blueprint, environment, said
-from tests.pages import HOSTILE, NOW, Reader, Visit, in_phase
+from tests.pages import ALL, HOSTILE, NOW, Reader, Visit, in_phase
 
 CLAIMS = {"schema": Claim("schema", "qa-foo"), "redis": Claim("redis namespace", "qa_foo")}
 
@@ -245,3 +245,11 @@ class TestButtons:
         page: Page = visit.ask("/environments/qa-foo", query={"done": wish})
         notices = Reader(page).those("p", **{"class": "notice"})
         assert len(notices) == (wish in list(Wish))
+
+
+def test_what_has_no_database_cannot_be_reset() -> None:
+    """A button that only hid the application for a while would promise what it does not do."""
+    shown = Visit(environment(), **ALL, database=None).ask("/environments/qa-foo")
+    links = Reader(shown).links
+    assert "/environments/qa-foo/redeploy" in links
+    assert "/environments/qa-foo/reset" not in links

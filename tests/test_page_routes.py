@@ -127,7 +127,7 @@ class TestWishes:
         [
             (Wish.REDEPLOY, Asked(redeploy=int(NOW * 1000), by="page")),
             (Wish.RESET, Asked(redeploy=int(NOW * 1000), reset=int(NOW * 1000), by="page")),
-            (Wish.DELETE, Asked(dismissed=A, by="page")),
+            (Wish.DELETE, Asked(dismissed=A, dismissed_in=7, by="page")),
         ],
     )
     def test_it_is_written_down_noted_and_shown(self, wish: Wish, expected: Asked) -> None:

@@ -491,6 +491,14 @@ class TestBeyondGit:
         assert (after.asked, after.commit) == (asked, B)
         assert after.conditions == {"schema": said(State.READY)}
 
+    def test_two_who_ask_at_once_are_both_heard(self, store: Store) -> None:
+        """Somebody presses a button while a visitor wakes the environment: both saw the same record."""
+        env = stored(store)
+        store.ask(env, replace(env.asked, dismissed=A, by="taro"))
+        store.ask(env, replace(env.asked, awake=5))
+        store.ask(env, env.asked)
+        assert now(store, env).asked == Asked(awake=5, dismissed=A, by="taro")
+
     def test_asking_of_what_moved_on_is_stale(self, store: Store) -> None:
         """The person saw another commit than the one that is wanted now."""
         env = stored(store)
@@ -542,7 +550,7 @@ def test_a_wish_of_a_newer_build_can_be_read(dynamo: DynamoStore) -> None:
     env = stored(dynamo)
     dynamo.table.update_item(
         Key={"pk": "environment", "sk": str(env.slug)},
-        UpdateExpression="SET asked = :asked",
-        ExpressionAttributeValues={":asked": json.dumps({"redeploy": 5, "paint": "blue"})},
+        UpdateExpression="SET asked_redeploy = :five, asked_paint = :blue",
+        ExpressionAttributeValues={":five": 5, ":blue": "blue"},
     )
     assert now(dynamo, env).asked == Asked(redeploy=5)

@@ -135,6 +135,11 @@ class TestPhase:
         asleep = self.ready(asleep="yes")
         assert (asleep.phase, asleep.settled) == (Phase.ASLEEP, True)
 
+    def test_a_role_that_went_while_asleep_keeps_nothing_asleep(self) -> None:
+        """The blueprint lost it; the others were woken since."""
+        retired = self.ready().with_conditions({"service/old": said(State.GONE, "gone", asleep="1")})
+        assert retired.phase is Phase.READY
+
     def test_a_build_asked_for_again_is_a_build(self) -> None:
         """Though the commit has been built before."""
         env = self.ready()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import botocore.session
 import pytest
 
+from qa_env import store
+from qa_env.model import Asked
 from scripts import build, expand
 
 ROOT = Path(__file__).parents[1]
@@ -203,7 +206,8 @@ def test_page_signals_and_sweep_decide_nothing() -> None:
     }
     for name, expected in rights.items():
         assert {a for a in actions(name) if a.startswith("dynamodb:")} == expected
-    written = {"page": {"pk", "sk", "generation", "asked"}, "sweep": {"pk", "sk", "visited"}}
+    asked = {f"{store.ASKED}{field.name}" for field in fields(Asked)}
+    written = {"page": {"pk", "sk", "generation", *asked}, "sweep": {"pk", "sk", "visited"}}
     for name, attributes in written.items():
         (update,) = (one for one in statements(name, "work") if one["Action"] == "dynamodb:UpdateItem")
         limits = update["Condition"]["ForAllValues:StringEquals"]

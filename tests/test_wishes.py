@@ -507,6 +507,15 @@ def test_a_wish_to_redeploy_comes_too_late_for_what_is_going(qa: Installation) -
         ask(qa, Wish.REDEPLOY)
 
 
+def test_going_back_to_a_commit_that_was_once_dismissed_is_a_new_wish(qa: Installation) -> None:
+    """Delete is pressed, another commit is pushed before anything happened, then the first one again."""
+    ask(qa, Wish.DELETE)
+    qa.push("qa/foo", B)
+    qa.push("qa/foo", A)
+    qa.settle(rounds=20)
+    assert ready(qa).commit == A
+
+
 def test_the_next_push_after_a_dismissal_builds_anew(qa: Installation) -> None:
     """The dismissal was of one commit."""
     ask(qa, Wish.DELETE)

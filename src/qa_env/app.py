@@ -17,6 +17,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from qa_env import aws
 from qa_env import blueprint as blueprints
 from qa_env.blueprint import Blueprint, GitHub
 from qa_env.blueprint import Slack as SlackSettings
@@ -246,9 +247,10 @@ def secret_reader() -> Callable[[str], str]:
 
     def read(reference: str) -> str:
         kind, _, name = reference.partition(":")
-        if kind == "secretsmanager":
-            return str(client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])
-        return str(client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
+        with aws.doing(f"reading {reference}"):
+            if kind == "secretsmanager":
+                return str(client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])
+            return str(client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
 
     return read
 

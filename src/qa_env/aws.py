@@ -67,6 +67,7 @@ _REFUSED = frozenset(
         "InvalidStageDeclarationException",
         "InvalidBlockerDeclarationException",
         "CertificateNotFound",
+        "ParameterNotFound",
         "SSLPolicyNotFound",
         "ClusterNotFoundException",
         "DuplicateListener",

@@ -185,7 +185,7 @@ class Controller:
 
     def _dismiss(self, env: Environment) -> Environment:
         """Somebody asked the page to remove this commit's environment, though the branch stays."""
-        if env.desired is Desired.PRESENT and env.commit and env.asked.dismissed == env.commit:
+        if env.desired is Desired.PRESENT and env.asked.dismissed_in == env.generation:
             return self._desire(env, replace(env, desired=Desired.ABSENT, by=env.asked.by))
         return env
 
@@ -199,7 +199,7 @@ class Controller:
             return env, self._condition(env, BRANCH, _state(error), str(error)), None
         except Exception as error:
             return env, self._unexpected(env, BRANCH, error, {}), error
-        if head and head == env.asked.dismissed:
+        if head and head == env.asked.dismissed and env.desired is Desired.ABSENT:
             return env, self._condition(env, BRANCH, State.READY, "nobody wants this commit any more"), None
         desired = Desired.PRESENT if head else Desired.ABSENT
         wish = replace(env, desired=desired, commit=head or env.commit, next_commit="")

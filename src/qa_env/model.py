@@ -144,13 +144,15 @@ class Asked:
     """What people want beyond Git: written by the page, fulfilled by the loop.
 
     `redeploy`, `reset` and `awake`: when that was last asked for, in milliseconds since the epoch, or 0.
-    `dismissed` is the commit that nobody wants to see any more.
+    `dismissed` is the commit that nobody wants to see any more, `dismissed_in` the generation that wanted it:
+    a wish that came after that is not meant.
     """
 
     redeploy: int = 0
     reset: int = 0
     awake: int = 0
     dismissed: str = ""
+    dismissed_in: int = 0
     by: str = ""
 
 
@@ -271,7 +273,8 @@ class Environment:
 
     @property
     def _sleeps(self) -> bool:
-        return any(c.outputs.get("asleep") for n, c in self.conditions.items() if n.startswith("service/"))
+        services = [c for n, c in self.conditions.items() if n.startswith("service/")]
+        return any(c.outputs.get("asleep") for c in services if c.state is not State.GONE)
 
     @property
     def _is_built(self) -> bool:

@@ -17,7 +17,7 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 HISTORY_DAYS = 90
 BUILDS = 10  # whose durations are remembered
+ASKED = "asked_"  # what the attributes begin with that the page may write (template.yaml lists them)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Store(Protocol):
         """Remove record and claims together, if it still is to be absent; otherwise Stale."""
 
     def ask(self, env: Environment, asked: Asked) -> None:
-        """Write what a person asks for, if the wish still is the one that was seen; otherwise Stale."""
+        """Write what is asked for now and was not in `env`; Stale if the wish is another one by now."""
 
     def visit(self, slug: Slug, at: int) -> None:
         """Write when somebody was last seen to come; nothing if there is no such record any more."""
@@ -223,13 +224,17 @@ class DynamoStore:
             self._transact([{"Delete": record}, *held])
 
     def ask(self, env: Environment, asked: Asked) -> None:
+        seen = asdict(env.asked)
+        news = {name: value for name, value in asdict(asked).items() if value != seen[name]}
+        if not news:
+            return
         with _stale_if_refused(env.slug):
             self.table.update_item(
                 Key=_record_key(env.slug),
-                UpdateExpression="SET asked = :asked",
+                UpdateExpression="SET " + ", ".join(f"{ASKED}{name} = :{name}" for name in news),
                 ConditionExpression="attribute_exists(pk) AND generation = :generation",
                 ExpressionAttributeValues={
-                    ":asked": json.dumps(asdict(asked)),
+                    **{f":{name}": value for name, value in news.items()},
                     ":generation": env.generation,
                 },
             )
@@ -398,16 +403,30 @@ def _from_item(item: Mapping[str, Any]) -> Environment:
         by=item.get("by", ""),
         at=item.get("at", ""),
         built=Built(**{name: built[name] for name in ("commit", "image", "execution")}) if built else None,
-        asked=_asked(json.loads(item.get("asked", "{}"))),
+        asked=_asked(item),
         visited=int(item.get("visited", 0)),
         claims={name: Claim(*pair) for name, pair in json.loads(item.get("claims", "{}")).items()},
         conditions=_conditions(json.loads(item.get("conditions", "{}"))),
     )
 
 
-def _asked(stored: Mapping[str, Any]) -> Asked:
-    """Fields that only a newer build knows are left out."""
-    return Asked(**{f.name: stored[f.name] for f in fields(Asked) if f.name in stored})
+def _asked(item: Mapping[str, Any]) -> Asked:
+    """Each field is an attribute of its own, so that two people who ask at once overwrite nothing."""
+
+    def number(name: str) -> int:
+        return int(item.get(f"{ASKED}{name}", 0))
+
+    def text(name: str) -> str:
+        return str(item.get(f"{ASKED}{name}", ""))
+
+    return Asked(
+        redeploy=number("redeploy"),
+        reset=number("reset"),
+        awake=number("awake"),
+        dismissed=text("dismissed"),
+        dismissed_in=number("dismissed_in"),
+        by=text("by"),
+    )
 
 
 def _claims_text(claims: Mapping[str, Claim]) -> str:

@@ -82,7 +82,7 @@ class Watch:
             case Wish.RESET:
                 asked = replace(env.asked, redeploy=now, reset=now, by=by)
             case Wish.DELETE:
-                asked = replace(env.asked, dismissed=env.commit, by=by)
+                asked = replace(env.asked, dismissed=env.commit, dismissed_in=env.generation, by=by)
         try:
             self.store.ask(env, asked)
         except Stale as error:

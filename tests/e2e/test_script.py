@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -20,6 +22,45 @@ REFRESH = 15_000  # milliseconds between two looks of the list
 def browser() -> Iterator[Browser]:
     with chromium() as made:
         yield made
+
+
+def test_a_double_click_asks_once(browser: Browser) -> None:
+    """Each would be a build of its own. Through a real server: what is intercepted is sent once anyway."""
+    visit = Visit(in_phase(Phase.READY))
+    sent: list[str] = []
+    clicked = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            made = visit.ask(urlsplit(self.path).path)
+            self.send_response(made.status)
+            for name, value in made.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(made.body.encode())
+
+        def do_POST(self) -> None:
+            sent.append(self.path)
+            clicked.wait(10)
+            self.send_response(303)
+            self.send_header("Location", "/environments/qa-foo?done=redeploy")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{server.server_port}/environments/qa-foo/redeploy")
+    page.dblclick("button.sends", delay=50, no_wait_after=True)  # milliseconds: a hand is not faster
+    page.wait_for_timeout(500)  # of the browser's: for a second request, if there is one
+    clicked.set()
+    expect(page.locator("main[data-page=detail]")).to_be_visible()
+    assert sent == ["/environments/qa-foo/redeploy"]
+    page.close()
+    server.shutdown()
+    server.server_close()
 
 
 def test_what_is_typed_while_the_list_refreshes_is_still_asked_for(browser: Browser) -> None:

@@ -61,7 +61,8 @@ def allowed(summary: Summary) -> list[Wish]:
     """What the page may be asked for here."""
     if summary.blueprint is None or summary.phase is Phase.DELETING:
         return []
-    return [wish for wish in Wish if wish in summary.blueprint.page.buttons]
+    possible = [wish for wish in Wish if wish is not Wish.RESET or summary.blueprint.database]
+    return [wish for wish in possible if wish in summary.blueprint.page.buttons]
 
 
 def render(view: View) -> Page:

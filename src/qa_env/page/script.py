@@ -3,6 +3,7 @@
 It asks for the page it stands on and replaces the parts that differ. On a curtain an answer without our mark
 means that the application is live: then the page is loaded anew. 502 to 504 without it come from the load
 balancer between two tasks, and only count when they persist. Focus, opened lines and what is typed are kept.
+A double click sends a form once.
 """
 
 from __future__ import annotations
@@ -148,9 +149,15 @@ document.addEventListener("click", (event) => {
   if (button) copy(button);
 });
 document.addEventListener("submit", (event) => {
-  if (event.target.id !== "filter") return;
-  event.preventDefault();
-  ask();
+  const form = event.target;
+  if (form.id === "filter") {
+    event.preventDefault();
+    ask();
+  } else if (form.dataset.sent) event.preventDefault();
+  else form.dataset.sent = "yes";
+});
+addEventListener("pageshow", () => {
+  document.querySelectorAll("form[data-sent]").forEach((form) => { delete form.dataset.sent; });
 });
 document.addEventListener("input", (event) => {
   if (!event.target.closest("#filter")) return;
