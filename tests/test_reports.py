@@ -213,7 +213,7 @@ def test_the_farewell_waits_for_who_is_away_but_not_for_long(good: Report, bad: 
 def test_who_was_told_of_the_end_hears_no_more(good: Report, bad: Report) -> None:
     """Nor does a pass in which GitHub could not be asked about the branch make it all be said again."""
     told, github = Told(good, bad), Branches()
-    plan = replace(told.controller.plan(made_blueprint(**example())), branches=github)  # type: ignore[arg-type]
+    plan = replace(told.controller.plan(made_blueprint(**example())), branches=github)
     told.controller = replace(told.controller, plan=lambda _: plan)
     told.remove()
     while not good.deleted:
