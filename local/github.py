@@ -1,9 +1,9 @@
 """The part of GitHub's REST API that qa-env uses, answered from the local git remote.
 
 Branches and their commits' statuses and checks, deployments (`local/github_deployments.py`), pull requests
-and their comments (`local/github_pulls.py`). Everything that was written stays readable at
-`GET /_local/posted`. A wrong token gets 401; another repository 404, as GitHub answers where one may not
-look.
+and their comments (`local/github_pulls.py`), webhooks' deliveries (`local/github_hooks.py`). Everything that
+was written stays readable at `GET /_local/posted`. A wrong token gets 401; another repository 404, as GitHub
+answers where one may not look.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from local import serving
 from local.git import Remote
 from local.github_deployments import Deployments
+from local.github_hooks import Hooks
 from local.github_pulls import Pulls
 
 Answer = tuple[int, Any]
@@ -45,6 +46,7 @@ class GitHub:
         self._tell = tell or (lambda event, payload: None)
         self.deployments = Deployments()
         self.pulls = Pulls(repository, remote.head)
+        self.hooks = Hooks(repository, token)
 
     def answer(self, method: str, target: str, authorization: str, body: bytes) -> tuple[int, Any, Links]:
         """Status, body and the next page's link of one request."""
@@ -52,6 +54,8 @@ class GitHub:
             return 200, self.posted, {}
         if not self.available:
             return 503, {"message": "Service unavailable"}, {}
+        if told := self.hooks.answer(method, target, authorization.partition(" ")[2]):
+            return told
         if authorization.partition(" ")[2] != self.token:
             return 401, {"message": "Bad credentials"}, {}
         status, answer = self._route(method, target, body)

@@ -34,7 +34,7 @@ sys.path[:0] = [path for path in (str(ROOT), str(SOURCE)) if path not in sys.pat
 from qa_env import blueprint  # noqa: E402  (found through the line above)
 from scripts import imports  # noqa: E402  (the same)
 
-FUNCTIONS = ("Webhook", "Reconcile", "Signals", "Sweep", "Deploy", "Datastores", "Page")
+FUNCTIONS = ("Webhook", "Reconcile", "Signals", "Sweep", "Audit", "Deploy", "Datastores", "Page")
 READS_BLUEPRINTS = "qa_env.blueprint"
 PLATFORMS = {"arm64": "aarch64", "x86_64": "x86_64"}
 PROVIDED_BY = {  # imported name → distribution in src/requirements.txt

@@ -8,7 +8,7 @@ from typing import Any
 
 from qa_env.errors import Stale
 from qa_env.model import Asked, Built, Claim, Desired, Environment, Slug
-from qa_env.store import Event, Taken
+from qa_env.store import Event, Suspect, Taken
 
 
 class MemoryStore:
@@ -17,8 +17,11 @@ class MemoryStore:
     def __init__(self) -> None:
         self.records: dict[Slug, Environment] = {}
         self.claims: dict[Claim, Slug] = {}
+        self.claim_keys: dict[Claim, str] = {}
         self.events: dict[Slug, list[Event]] = {}
         self.builds: dict[str, list[int]] = {}
+        self.dismissed: dict[Slug, str] = {}
+        self.suspected: dict[Slug, Suspect] = {}
 
     def get(self, slug: Slug) -> Environment | None:
         return self.records.get(slug)
@@ -56,6 +59,7 @@ class MemoryStore:
         if lost:
             raise Taken(lost)
         self.claims.update(dict.fromkeys(claims.values(), env.slug))
+        self.claim_keys.update((claim, name) for name, claim in claims.items())
         self.records[env.slug] = replace(current, claims={**env.claims, **claims})
         return replace(env, claims={**env.claims, **claims})
 
@@ -73,6 +77,8 @@ class MemoryStore:
         if self._current(env.slug, env.generation).desired is not Desired.ABSENT:
             raise Stale(env.slug)
         del self.records[env.slug]
+        if env.commit and env.asked.dismissed == env.commit:
+            self.dismissed[env.slug] = env.commit
         self.claims = {claim: slug for claim, slug in self.claims.items() if slug != env.slug}
 
     def ask(self, env: Environment, asked: Asked) -> None:
@@ -97,11 +103,26 @@ class MemoryStore:
     def history(self, slug: Slug) -> list[Event]:
         return self.events.get(slug, [])[:200]
 
+    def dismissals(self) -> dict[Slug, str]:
+        return dict(self.dismissed)
+
+    def undismiss(self, slug: Slug) -> None:
+        self.dismissed.pop(slug, None)
+
+    def suspects(self) -> dict[Slug, Suspect]:
+        return dict(self.suspected)
+
+    def suspect(self, suspects: Mapping[Slug, Suspect]) -> None:
+        self.suspected = dict(suspects)
+
     def holder(self, claim: Claim) -> Slug | None:
         return self.claims.get(claim)
 
     def taken(self, scope: str) -> dict[str, Slug]:
         return {claim.name: slug for claim, slug in self.claims.items() if claim.scope == scope}
+
+    def held(self, scope: str) -> list[tuple[Slug, str, Claim]]:
+        return [(slug, self.claim_keys[c], c) for c, slug in self.claims.items() if c.scope == scope]
 
     def _current(self, slug: Slug, generation: int) -> Environment:
         current = self.records.get(slug)
@@ -116,12 +137,23 @@ class FakeBranches:
     def __init__(self) -> None:
         self.heads: dict[tuple[str, str], str] = {}
         self.found: dict[str, dict[str, str]] = {}
+        self.visible = True
         self.error: Exception | None = None
 
     def head(self, repository: str, branch: str) -> str | None:
         if self.error:
             raise self.error
         return self.heads.get((repository, branch))
+
+    def under(self, repository: str, prefix: str) -> dict[str, str]:
+        if self.error:
+            raise self.error
+        return {b: c for (r, b), c in self.heads.items() if r == repository and b.startswith(prefix)}
+
+    def shows(self, repository: str) -> bool:
+        if self.error:
+            raise self.error
+        return self.visible
 
     def checks(self, repository: str, commit: str, wanted: Iterable[str]) -> dict[str, str]:
         return self.found.get(commit, {})

@@ -7,7 +7,7 @@ runs pipelines, lets services start and drain, and delivers every message, until
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,13 +21,15 @@ from handlers import deploy
 from local.codepipeline import ApiError, BuildResult, Engine, Settings, SourceRevision
 from local.codepipeline import World as PipelineWorld
 from qa_env import app, naming, signals
+from qa_env.audit import Audit, Report
 from qa_env.blueprint import Blueprint
 from qa_env.controller import Controller, Plan
-from qa_env.model import Change, Environment, Ref, Resource, Slug
+from qa_env.model import Change, Environment, Orphan, Ref, Resource, Slug
 from qa_env.resources.checks import Checks
 from qa_env.resources.curtain import Curtain
 from qa_env.resources.service import Service
 from qa_env.store import DynamoStore
+from qa_env.tagged import Tagged
 from qa_env.watch import Watch
 from tests.fakes import FakeBranches, FakeDatastores
 from tests.strict_aws import StrictAWS, World, strict_aws
@@ -99,6 +101,7 @@ class Installation:
             Settings(region=self.aws.region, clock=lambda: self.now),
         )
         self.aws.serve("codepipeline:*", self._codepipeline)
+        self.aws.tagging.offer(lambda: [(one.arn, one.tags) for one in self.engine.pipelines.values()])
         self.codepipeline = self.aws.client("codepipeline")
         self.watch = Watch(self.store, self._wake)
         self.clients = app.Clients(
@@ -118,6 +121,33 @@ class Installation:
         plan = app.plan(self.clients, self.store, blueprint)
         build = [[self._ours(r) for r in wave] for wave in plan.build]
         return replace(plan, build=build, reports=(), branches=self.branches)
+
+    def audit(self, *, deliver: bool = True, **how: Any) -> Report:
+        """One audit, then what it put on the queue."""
+        watched = app.watched(self.clients, self.store, self.blueprint)
+        tagged = Tagged(
+            self.aws.client("resourcegroupstaggingapi"), self.aws.client("ecs"), self.clients.installation
+        )
+        audit = Audit(
+            self.store,
+            [replace(watched, branches=self.branches)],
+            tagged,
+            [],
+            self._receive,
+            clock=self._tick,
+        )
+        report = audit.run(**how)
+        if deliver:
+            self.deliver()
+        return report
+
+    def _receive(self, slug: Slug, message: Mapping[str, Any]) -> None:
+        """What reconcile does first with a message of the audit."""
+        if "change" in message:
+            self.controller.request(Change.from_dict(json.loads(json.dumps(message["change"]))))
+        if "orphan" in message:
+            self.controller.adopt(Orphan.from_dict(json.loads(json.dumps(message["orphan"]))))
+        self._wake(slug, "the audit")
 
     def use(self, blueprint: Blueprint) -> None:
         """The operator deployed another blueprint."""

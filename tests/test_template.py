@@ -13,7 +13,9 @@ from typing import Any
 import botocore.session
 import pytest
 
+from handlers import audit
 from qa_env import store
+from qa_env.audit import NEEDS_A_PERSON
 from qa_env.model import Asked
 from scripts import build, expand
 
@@ -28,6 +30,7 @@ VARIABLES = {
     },
     "signals": {"TABLE", "QUEUE_URL"},
     "sweep": {"TABLE", "QUEUE_URL"},
+    "audit": {"INSTALLATION", "TABLE", "QUEUE_URL", "DATASTORES_FUNCTION", "WEBHOOK_URL"},
     "deploy": {"TABLE", "QUEUE_URL"},
     "datastores": set(),
     "page": {"INSTALLATION", "TABLE", "QUEUE_URL"},
@@ -36,12 +39,14 @@ OVERRIDES = {"QA_ENV_REPOSITORIES"}  # have a default beside the code; tests set
 OUTPUTS = {
     *("WebhookUrl", "WebhookSecretArn", "QueueUrl", "DeadLetterQueueUrl", "TableName"),
     *("PageFunctionArn", "DeployFunctionArn", "DeployFunctionName", "DatastoresFunctionName"),
+    "AuditFunctionName",
 }
 # The services that src/ calls, with the prefix of their actions where it differs.
 SERVICES = {
     **{name: name for name in ("codebuild", "codepipeline", "dynamodb", "ecr", "ecs", "lambda")},
     **{name: name for name in ("secretsmanager", "sqs", "ssm", "events", "cloudwatch")},
     "elbv2": "elasticloadbalancing",
+    "resourcegroupstaggingapi": "tag",
 }
 # API operations whose permission has another name.
 PERMISSIONS = {
@@ -194,7 +199,8 @@ def test_reconcile_cannot_reach_data_and_others_cannot_reconcile() -> None:
     writing = re.compile(r":(Create|Update|Delete|Register|Modify|Start|Stop|Batch|Pass|Invoke|Add)")
     for name in set(FUNCTIONS) - {"reconcile"}:
         changing = {action for action in actions(name) if writing.search(action)}
-        assert not {a for a in changing if not a.startswith(("dynamodb:", "logs:", "ec2:"))}, name
+        asks = {"lambda:InvokeFunction"} if name == "audit" else set()  # datastores, for lists
+        assert {a for a in changing if not a.startswith(("dynamodb:", "logs:", "ec2:"))} == asks, name
 
 
 def test_page_signals_and_sweep_decide_nothing() -> None:
@@ -215,6 +221,22 @@ def test_page_signals_and_sweep_decide_nothing() -> None:
         assert limits["dynamodb:LeadingKeys"] == ["environment"]
     (note,) = (one for one in statements("page", "work") if one["Action"] == "dynamodb:PutItem")
     assert note["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["history#*"]}}
+
+
+def test_the_audit_writes_only_what_it_remembers() -> None:
+    """Whatever it finds, the record is reconcile's to write."""
+    (memory,) = (one for one in statements("audit") if "dynamodb:PutItem" in one["Action"])
+    assert memory["Condition"] == {
+        "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [store.SUSPECTS["pk"], "dismissed"]}
+    }
+    assert {a for a in actions("audit") if a.startswith("dynamodb:")} == {
+        *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"),
+    }
+
+
+def test_the_audits_alarm_counts_its_words() -> None:
+    patterns = [one["FilterPattern"] for one in of_type("AWS::Logs::MetricFilter").values()]
+    assert f'{{ $.message = "{NEEDS_A_PERSON}" }}' in patterns
 
 
 def test_reconcile_can_send_events_only_in_its_own_name() -> None:
@@ -343,10 +365,13 @@ def test_signals_hears_pipelines_and_services() -> None:
     assert stages["detail"] == {"state": ["STARTED"]}
 
 
-def test_the_sweep_runs_every_minute() -> None:
-    ((_, schedule),) = of_type("AWS::Scheduler::Schedule").items()
-    assert schedule["ScheduleExpression"] == "rate(1 minute)"
-    assert schedule["Target"]["Arn"] == {"Fn::GetAtt": ["SweepFunction", "Arn"]}
+def test_the_sweep_runs_every_minute_and_the_audit_every_ten() -> None:
+    schedules = of_type("AWS::Scheduler::Schedule").values()
+    rates = {one["Target"]["Arn"]["Fn::GetAtt"][0]: one["ScheduleExpression"] for one in schedules}
+    assert rates == {
+        "SweepFunction": "rate(1 minute)",
+        "AuditFunction": f"rate({audit.EVERY_MINUTES} minutes)",
+    }
     assert resource("SweepFunction")["Timeout"] <= 60
 
 

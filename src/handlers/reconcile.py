@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from qa_env import app
 from qa_env.controller import Controller
 from qa_env.errors import Rejected
-from qa_env.model import Change, Slug
+from qa_env.model import Change, Orphan, Slug
 
 logger = Logger()
 copy_config_to_registered_loggers(logger, include={"qa_env"})
@@ -67,7 +67,9 @@ def _handle_or_postpone(
 
 
 def _request(controller: Controller, message: dict[str, Any]) -> bool:
-    """Write down the change, if the message has one; False if nothing covers it."""
+    """Write down the change or the find, if the message has one; False if nothing covers it."""
+    if "orphan" in message:
+        controller.adopt(Orphan.from_dict(message["orphan"]))
     if "change" not in message:
         return True
     change = Change.from_dict(message["change"])

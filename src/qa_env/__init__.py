@@ -13,5 +13,6 @@ A delete: the same loop with the opposite wish. The pipeline and the tasks go fi
 them, then the data; when two passes have found nothing left, the record is forgotten with its claims.
 
 Whatever is unsettled is woken every minute (`watch.sweep`), so a lost event costs a minute, not an
-environment. What may go wrong is one of four errors (`errors`), and each is a retry policy.
+environment. What the records do not know, and what they know and is not there, is found by the `audit`.
+What may go wrong is one of four errors (`errors`), and each is a retry policy.
 """

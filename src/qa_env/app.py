@@ -9,7 +9,7 @@ import functools
 import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,19 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from qa_env import aws
+from qa_env import aws, redaction
 from qa_env import blueprint as blueprints
+from qa_env.audit import Audit
 from qa_env.blueprint import Blueprint, GitHub
 from qa_env.blueprint import Slack as SlackSettings
 from qa_env.branches import GitHubBranches
+from qa_env.census import Watched
 from qa_env.claims import Claims
 from qa_env.controller import Controller, Plan
 from qa_env.datacall import LambdaDatastores
 from qa_env.github_api import GitHub as GitHubApi
 from qa_env.model import Environment, Resource, Slug, port_key
+from qa_env.redelivery import Redelivery
 from qa_env.reports.commit_status import CommitStatus
 from qa_env.reports.deployment import Deployment
 from qa_env.reports.event import Event
@@ -44,6 +47,7 @@ from qa_env.resources.target_group import TargetGroup
 from qa_env.resources.task_definition import TaskDefinition
 from qa_env.slack_api import Slack as SlackApi
 from qa_env.store import DynamoStore, Store
+from qa_env.tagged import Tagged
 from qa_env.visits import Visits
 from qa_env.watch import Watch
 
@@ -103,6 +107,17 @@ def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
         reports=_reports(clients, blueprint, github),
         branches=branches,
     )
+
+
+def watched(clients: Clients, store: Store, blueprint: Blueprint) -> Watched:
+    """What the audit lists of one repository: one resource of each kind, as a kind is listed whole.
+
+    A curtain goes with its listener; task definitions cost a call each, and the tagging API shows them.
+    """
+    one = plan(clients, store, blueprint)
+    kinds = {resource.kind: resource for wave in one.tear_down for resource in wave}
+    listed = [thing for kind, thing in kinds.items() if kind not in (Curtain.kind, TaskDefinition.kind)]
+    return Watched(blueprint, listed, [d for d in listed if isinstance(d, Schema | Keyspace)], one.branches)
 
 
 def _retired(of: Callable[..., list[Resource]], blueprint: Blueprint, env: Environment) -> Waves:
@@ -199,13 +214,16 @@ def _slack(clients: Clients, settings: SlackSettings) -> SlackApi:
 @functools.cache
 def client(service: str) -> Any:
     """A boto3 client, made once. (The stubs know only literal names, hence the ignore.)"""
-    return boto3.client(service, config=PATIENT if service == "lambda" else USUAL)  # type: ignore[call-overload]
+    made = boto3.client(service, config=PATIENT if service == "lambda" else USUAL)  # type: ignore[call-overload]
+    return redaction.redacting(made)
 
 
 @functools.cache
 def store() -> DynamoStore:
     """The table named by QA_ENV_TABLE."""
-    return DynamoStore(boto3.resource("dynamodb", config=USUAL).Table(os.environ["QA_ENV_TABLE"]))
+    table = boto3.resource("dynamodb", config=USUAL).Table(os.environ["QA_ENV_TABLE"])
+    redaction.redacting(table.meta.client)
+    return DynamoStore(table)
 
 
 @functools.cache
@@ -226,10 +244,15 @@ def load_balancers() -> tuple[str, ...]:
 
 
 def wake(slug: Slug, why: str) -> None:
-    """Put a slug on the queue. Never de-duplicated: a wake-up during a pass must cause another one."""
+    """Put a slug on the queue."""
+    send(slug, {"why": why})
+
+
+def send(slug: Slug, message: Mapping[str, Any]) -> None:
+    """Put a message on the queue. Never de-duplicated: a wake-up during a pass must cause another one."""
     client("sqs").send_message(
         QueueUrl=os.environ["QA_ENV_QUEUE_URL"],
-        MessageBody=json.dumps({"slug": slug, "why": why}),
+        MessageBody=json.dumps({"slug": slug, **message}),
         MessageGroupId=slug,
         MessageDeduplicationId=uuid.uuid4().hex,
     )
@@ -256,17 +279,45 @@ def secret_reader() -> Callable[[str], str]:
 
 
 @functools.cache
-def controller() -> Controller:
-    """The whole loop, for the function that may do all of it."""
-    clients = Clients(
+def clients() -> Clients:
+    """For the functions that reach all of AWS. What only reads needs no names of functions."""
+    return Clients(
         client=client,
         installation=installation(),
-        deploy_function=os.environ["QA_ENV_DEPLOY_FUNCTION"],
-        page_function=os.environ["QA_ENV_PAGE_FUNCTION_ARN"],
+        deploy_function=os.environ.get("QA_ENV_DEPLOY_FUNCTION", ""),
+        page_function=os.environ.get("QA_ENV_PAGE_FUNCTION_ARN", ""),
         datastores=LambdaDatastores(client("lambda"), os.environ["QA_ENV_DATASTORES_FUNCTION"]),
         read_secret=secret_reader(),
     )
-    plans = {name: plan(clients, store(), blueprint) for name, blueprint in all_blueprints().items()}
+
+
+@functools.cache
+def audit() -> Audit:
+    """For the function that compares what there is with what is known."""
+    return Audit(
+        store(),
+        [watched(clients(), store(), blueprint) for blueprint in all_blueprints().values()],
+        Tagged(client("resourcegroupstaggingapi"), client("ecs"), installation()),
+        _redeliveries(os.environ["QA_ENV_WEBHOOK_URL"]),
+        send,
+    )
+
+
+def _redeliveries(webhook_url: str) -> list[Redelivery]:
+    """One for each set of credentials."""
+    repositories: dict[tuple[str, str], list[str]] = {}
+    for blueprint in all_blueprints().values():
+        if blueprint.github:
+            known_by = (blueprint.github.api_url, blueprint.github.secret)
+            repositories.setdefault(known_by, []).append(blueprint.repository)
+            _github(clients(), blueprint.github)
+    return [Redelivery(clients().hubs[key], webhook_url, names) for key, names in repositories.items()]
+
+
+@functools.cache
+def controller() -> Controller:
+    """The whole loop, for the function that may do all of it."""
+    plans = {name: plan(clients(), store(), blueprint) for name, blueprint in all_blueprints().items()}
     return Controller(
         store(),
         all_blueprints(),

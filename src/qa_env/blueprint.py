@@ -288,6 +288,12 @@ class Blueprint(_Model):
     github: GitHub | None = None
     slack: Slack | None = None
     sleep_after: int | None = Field(default=None, ge=1, le=720, description="Hours without a visit.")
+    bulk_brake: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="Share of the environments that may go at once without a webhook.",
+    )
     events: bool = Field(default=True, description="Tell EventBridge's default bus (docs/events.md).")
     page: Page = Page()
     language: Literal["en", "ja"] = Field(default="en", description="Of what is posted.")

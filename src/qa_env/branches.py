@@ -23,6 +23,12 @@ class Branches(Protocol):
     def head(self, repository: str, branch: str) -> str | None:
         """The commit of the branch, None if the branch does not exist; raises if that cannot be said."""
 
+    def under(self, repository: str, prefix: str) -> dict[str, str]:
+        """Branch → commit of every branch whose name begins so; raises if that cannot be said."""
+
+    def shows(self, repository: str) -> bool:
+        """Is the default branch shown? If not, that others are missing means nothing."""
+
     def checks(self, repository: str, commit: str, wanted: Iterable[str]) -> dict[str, str]:
         """Check or status name → its newest conclusion (`success`, `failure`, …, `pending`)."""
 
@@ -34,20 +40,30 @@ class GitHubBranches:
         self.github = github
 
     def head(self, repository: str, branch: str) -> str | None:
-        quoted = urllib.parse.quote(branch, safe="/")
+        return next((sha for name, sha in self._matching(repository, branch) if name == branch), None)
+
+    def under(self, repository: str, prefix: str) -> dict[str, str]:
+        return dict(self._matching(repository, prefix))
+
+    def shows(self, repository: str) -> bool:
+        try:
+            default = str(self.github.get(f"/repos/{repository}")["default_branch"])
+        except LookupError as error:
+            raise _unseen(repository) from error
+        return self.head(repository, default) is not None
+
+    def _matching(self, repository: str, beginning: str) -> Iterator[tuple[str, str]]:
+        """(branch, commit) of every branch whose name begins so."""
+        quoted = urllib.parse.quote(beginning, safe="/")
         path = f"/repos/{repository}/git/matching-refs/heads/{quoted}?per_page=100"
         try:
             for page in self.github.pages(path):
                 if not isinstance(page, list):
                     raise NotReady("GitHub's answer is no list of branches; asking again")
                 for ref in page:
-                    if ref["ref"] == f"refs/heads/{branch}":
-                        return str(ref["object"]["sha"])
+                    yield str(ref["ref"]).removeprefix("refs/heads/"), str(ref["object"]["sha"])
         except LookupError as error:
-            raise Blocked(
-                f"GitHub shows no repository {repository} to these credentials: give them access to it"
-            ) from error
-        return None
+            raise _unseen(repository) from error
 
     def checks(self, repository: str, commit: str, wanted: Iterable[str]) -> dict[str, str]:
         """Check runs are asked for only where no status answers: fine-grained tokens may not see them."""
@@ -62,6 +78,11 @@ class GitHubBranches:
             raise Blocked(f"GitHub shows no commit {commit} of {repository} to these credentials") from error
         return found
 
-    def _runs(self, pages: Iterable[Any]) -> Iterator[Any]:
+    @staticmethod
+    def _runs(pages: Iterable[Any]) -> Iterator[Any]:
         for page in pages:
             yield from page["check_runs"]
+
+
+def _unseen(repository: str) -> Blocked:
+    return Blocked(f"GitHub shows no repository {repository} to these credentials: give them access to it")

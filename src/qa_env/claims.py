@@ -7,7 +7,7 @@ account decide how many fit (facts B1-1, B1-2). An environment keeps what it hol
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -17,6 +17,7 @@ from qa_env.errors import Blocked, NotReady
 from qa_env.model import (
     REDIS,
     REDIS_DATABASES,
+    REDIS_NAMESPACES,
     SCHEMA,
     Claim,
     Environment,
@@ -61,10 +62,20 @@ class Claims:
         )
 
     def _missing(self, env: Environment, turn: int) -> Iterator[tuple[str, Claim]]:
-        yield from self._names(env, turn)
         roles = [role for role in self.blueprint.web_roles if port_key(role) not in env.claims]
+        numbered = self.blueprint.redis.mode == "database" and REDIS not in env.claims
+        regained = self._regained(env) if roles or numbered else {}
+        yield from regained.items()
+        yield from self._names(replace(env, claims={**env.claims, **regained}), turn)
+        roles = [role for role in roles if port_key(role) not in regained]
         if roles:
             yield from zip(map(port_key, roles), self._ports(roles, turn), strict=True)
+
+    def _regained(self, env: Environment) -> dict[str, Claim]:
+        """What it still holds though its record was lost: so its address stays, and no place is lost."""
+        scopes = [*(port_scope(lb.arn) for lb in self.blueprint.load_balancers), REDIS_DATABASES]
+        held = [one for scope in scopes for one in self.store.held(scope)]
+        return {name: claim for slug, name, claim in held if slug == env.slug and name not in env.claims}
 
     def _names(self, env: Environment, turn: int) -> Iterator[tuple[str, Claim]]:
         """Names are unique in the whole installation: two secrets may well lead to one server."""
@@ -75,7 +86,7 @@ class Claims:
                 yield SCHEMA, Claim("schema", name)
             if redis.mode == "namespace" and REDIS not in env.claims:
                 name = data_name(redis.namespace, redis.prefix, env.slug, env.branch)
-                yield REDIS, Claim("redis namespace", name)
+                yield REDIS, Claim(REDIS_NAMESPACES, name)
         except ValueError as error:
             raise Blocked(f"naming the data of {env.branch!r}: {error}; rename the branch") from error
         if redis.mode == "database" and REDIS not in env.claims:
@@ -92,23 +103,26 @@ class Claims:
         return Claim(scope, str(free[0]))
 
     def _ports(self, roles: list[str], turn: int) -> list[Claim]:
-        """Free ports, on one load balancer if one has room for all."""
-        rooms = [(lb, self._free(lb, turn)) for lb in self.blueprint.load_balancers]
-        for lb, ports in rooms:
+        """Free ports, on one load balancer if one has room for all; those behind it are not asked."""
+        limits = self._limits()
+        spread: list[Claim] = []
+        for lb in self.blueprint.load_balancers:
+            ports = [Claim(port_scope(lb.arn), str(port)) for port in self._free(lb, limits, turn)]
             if len(ports) >= len(roles):
-                return [Claim(port_scope(lb.arn), str(port)) for port in ports[: len(roles)]]
-        spread = [Claim(port_scope(lb.arn), str(port)) for lb, ports in rooms for port in ports]
+                return ports[: len(roles)]
+            spread += ports
         if len(spread) >= len(roles):
             return spread[: len(roles)]
         raise Blocked(self._full(len(roles), len(spread)))
 
-    def _free(self, lb: LoadBalancer, turn: int) -> list[int]:
+    def _free(self, lb: LoadBalancer, limits: Mapping[str, int], turn: int) -> list[int]:
         taken = self.store.taken(port_scope(lb.arn))
+        if all(str(port) in taken for port in lb.port_range):
+            return []
         with aws.doing(f"reading the listeners of {lb.host}"):
             pages = self.elbv2.get_paginator("describe_listeners").paginate(LoadBalancerArn=lb.arn)
             used = {listener["Port"] for page in pages for listener in page["Listeners"]}
             groups = self._target_groups(lb.arn)
-            limits = self._limits()
         pending = {int(port) for port in taken} - used
         room = min(
             limits["listeners-per-application-load-balancer"] - len(used) - len(pending),
@@ -130,9 +144,10 @@ class Claims:
             "listeners-per-application-load-balancer": 50,
             "target-groups-per-application-load-balancer": 100,
         }
-        for limit in self.elbv2.describe_account_limits()["Limits"]:
-            if limit["Name"] in limits:
-                limits[limit["Name"]] = int(limit["Max"])
+        with aws.doing("reading the limits of load balancers"):
+            for limit in self.elbv2.describe_account_limits()["Limits"]:
+                if limit["Name"] in limits:
+                    limits[limit["Name"]] = int(limit["Max"])
         return limits
 
     def _full(self, wanted: int, free: int) -> str:

@@ -12,11 +12,12 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from qa_env import naming
+from qa_env import brake, naming
 from qa_env.blueprint import Blueprint
 from qa_env.branches import Branches
 from qa_env.errors import Blocked, Failed, Rejected, Stale, Unfinished
@@ -29,6 +30,7 @@ from qa_env.model import (
     Condition,
     Desired,
     Environment,
+    Orphan,
     Outputs,
     Ref,
     Resource,
@@ -38,7 +40,7 @@ from qa_env.model import (
     key,
 )
 from qa_env.ordering import is_late
-from qa_env.store import Store
+from qa_env.store import Store, Taken
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ DATA = {SCHEMA: "schema", REDIS: "keyspace"}  # claim → kind of what it is the
 NOTHING_LEFT = "looked twice, nothing is left"
 ATTEMPTS = 4
 BELIEF = 60  # seconds that GitHub's refs may lag behind its webhooks
+MISSING = "GitHub shows no such branch"
 FAREWELL = 600  # seconds that the record waits, with nothing left, for the news of it to be told
 
 
@@ -101,9 +104,39 @@ class Controller:
             return slug
         raise RuntimeError(f"{slug}: the record kept moving under {ATTEMPTS} attempts to write a wish")
 
+    def adopt(self, orphan: Orphan) -> None:
+        """Write a tombstone for what has no record, so that the ordinary teardown removes it.
+
+        Whoever has a record by now is not touched, and a push turns a tombstone into an environment.
+        """
+        seen = self.store.get(Slug(orphan.slug))
+        if seen and (seen.branch or seen.begun):
+            return
+        env = seen or self._bury(orphan)
+        for name, claim in orphan.claims.items():
+            with suppress(Taken):  # by another environment, meanwhile: then it is not ours to remove
+                env = self.store.claim(env, {name: claim})
+        found = self._condition(env, "", State.WAITING, "found without a record")
+        self.store.save(env.with_conditions(dict.fromkeys(orphan.things, found)))
+
+    def _bury(self, orphan: Orphan) -> Environment:
+        tombstone = Environment(
+            slug=Slug(orphan.slug),
+            repository=orphan.repository,
+            branch="",
+            desired=Desired.ABSENT,
+            commit="",
+            generation=self._generation(None),
+            by="audit",
+            at=self._now(),
+        )
+        self.store.desire(tombstone, None)
+        self.store.note(tombstone.slug, "audit", ", ".join(orphan.things), kind="found")
+        return tombstone
+
     def _request(self, slug: Slug, blueprint: Blueprint, change: Change) -> None:
         seen = self.store.get(slug)
-        if seen and seen.branch != change.branch:
+        if seen and seen.branch and seen.branch != change.branch:
             raise Rejected(
                 409, f"{change.branch!r}: {slug} is the name of {seen.branch!r}; rename one of them"
             )
@@ -169,6 +202,8 @@ class Controller:
         if blueprint is None:
             return self._finish(env, env.with_conditions({BRANCH: self._no_blueprint(env)}), None)
         plan = self.plan(blueprint)
+        if not env.branch:  # nobody was ever told of it
+            plan = replace(plan, reports=())
         env, branch, error = self._look(self._dismiss(env), plan)
         seen = env.with_conditions({BRANCH: branch})
         if branch.state is not State.READY:
@@ -193,18 +228,23 @@ class Controller:
         """Ask GitHub where the branch is before acting; without credentials the last webhook counts."""
         if plan.branches is None:
             return env, self._last_word(env), None
+        if not env.branch:
+            return env, self._condition(env, BRANCH, State.READY, "found without a record or a branch"), None
         try:
             head = plan.branches.head(env.repository, env.branch)
+            desired = Desired.PRESENT if head else Desired.ABSENT
+            wish = replace(env, desired=desired, commit=head or env.commit, next_commit="")
+            doubt = self._doubt(env, _after_teardown(env, wish))
+            braked = "" if doubt else self._brake(env, wish, plan.branches)
         except Unfinished as error:
             return env, self._condition(env, BRANCH, _state(error), str(error)), None
         except Exception as error:
             return env, self._unexpected(env, BRANCH, error, {}), error
         if head and head == env.asked.dismissed and env.desired is Desired.ABSENT:
             return env, self._condition(env, BRANCH, State.READY, "nobody wants this commit any more"), None
-        desired = Desired.PRESENT if head else Desired.ABSENT
-        wish = replace(env, desired=desired, commit=head or env.commit, next_commit="")
-        if doubt := self._doubt(env, _after_teardown(env, wish)):
-            return env, self._condition(env, BRANCH, State.WAITING, doubt), None
+        if doubt or braked:
+            state = State.WAITING if doubt else State.BLOCKED
+            return env, self._condition(env, BRANCH, state, doubt or f"{MISSING}, {braked}"), None
         env = self._desire(env, wish)
         return env, self._condition(env, BRANCH, State.READY, "GitHub was asked"), None
 
@@ -223,12 +263,21 @@ class Controller:
             return ""
         if self.clock() - env.generation / 1000 < BELIEF:
             return "GitHub does not show what the webhook said yet; looking again"
-        missing = "GitHub shows no such branch; looking again"
+        missing = f"{MISSING}; looking again"
         if wish.desired is Desired.ABSENT and not wish.next_commit:
             last = env.conditions.get(BRANCH)
-            seen = last is not None and (last.message, last.generation) == (missing, env.generation)
-            return "" if last and seen and last.age(self.clock()) >= BELIEF / 2 else missing
+            if last is None or last.generation != env.generation or not last.message.startswith(MISSING):
+                return missing
+            stopped = last.state is State.BLOCKED
+            return "" if stopped or last.age(self.clock()) >= BELIEF / 2 else missing
         return ""
+
+    def _brake(self, env: Environment, wish: Environment, branches: Branches) -> str:
+        """Why a branch that vanished without a webhook is not given up, empty if it may be."""
+        unasked = env.desired is Desired.PRESENT and env.commit and wish.desired is Desired.ABSENT
+        if not unasked:
+            return ""
+        return brake.on_branches(self.blueprints[env.repository], branches, self.store.all())
 
     def _build(self, env: Environment, plan: Plan) -> tuple[Environment, list[Exception]]:
         """Ensure everything, wave by wave; what nothing spoke of in this pass is no longer said."""

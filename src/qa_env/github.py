@@ -229,6 +229,8 @@ _CHECKS: dict[str, Callable[[dict[str, Any]], Iterator[_News]]] = {
     "workflow_run": _workflow_run,
 }
 _READERS = {"push": _push, "create": _create, "delete": _delete, "pull_request": _pull_request, **_CHECKS}
+EVENTS = frozenset(_READERS)
+"""What of GitHub's events is read at all."""
 
 
 def _find(values: Any, *path: str) -> Any:

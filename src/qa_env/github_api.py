@@ -18,6 +18,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -79,6 +80,17 @@ class GitHub:
         """Change what is at `path`; LookupError if GitHub answers 404."""
         return self._call("PATCH", self._url(path), body)[0]
 
+    def app(self) -> GitHub | None:
+        """A client that speaks as the App itself; None for a token.
+
+        What belongs to the App, as its webhook, GitHub shows to its JWT alone, and nothing else to that.
+        """
+        if "token" in self._credentials():
+            return None
+        made = _App(self.api_url, self.credentials, self.clock)
+        made._silence = self._silence
+        return made
+
     def _url(self, path: str) -> str:
         return f"{self.api_url.rstrip('/')}{path}"
 
@@ -101,13 +113,13 @@ class GitHub:
         try:
             answer = http_json.send(method, url, headers, body, TIMEOUT)
             if not answer.ok:
-                raise self._refusal(f"{method} {urllib.parse.urlsplit(url).path}", answer)
+                raise self._refusal(f"{method} {urllib.parse.urlsplit(url).path}", answer, authorization)
             return answer.json(), answer.headers.get("Link", "")
         except (Unreachable, ValueError) as error:
             kind = str(error) if isinstance(error, Unreachable) else type(error).__name__
             raise NotReady(f"GitHub cannot be asked: {kind}; trying again") from error
 
-    def _refusal(self, what: str, answer: Answer) -> Exception:
+    def _refusal(self, what: str, answer: Answer, authorization: str) -> Exception:
         status = answer.status
         if status == HTTPStatus.NOT_FOUND:
             return LookupError(what.partition(" ")[2])
@@ -122,7 +134,7 @@ class GitHub:
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             self._until = 0.0  # the secret may have been renewed: read it again the next time
             return Blocked(f"GitHub refuses {what} ({status}): check the credentials' permissions")
-        return Blocked(f"GitHub answers {status} to {what}{_reason(answer)}")
+        return Blocked(f"GitHub answers {status} to {what}{_reason(answer, authorization)}")
 
     def _pause(self, answer: Answer) -> float | None:
         """Seconds of silence that GitHub asks for; None if this is no limit."""
@@ -138,14 +150,16 @@ class GitHub:
         return A_MINUTE if limited else None
 
     def _authorization(self) -> str:
-        if self._token and self.clock() < self._until:
-            return f"Bearer {self._token}"
-        credentials = self._credentials()
-        if "token" in credentials:
-            self._token, self._until = str(credentials["token"]).strip(), self.clock() + EARLY
-        else:
-            self._token, self._until = self._installation_token(credentials), self.clock() + 3600 - EARLY
+        if not self._token or self.clock() >= self._until:
+            self._token, seconds = self._token_for(self._credentials())
+            self._until = self.clock() + seconds
         return f"Bearer {self._token}"
+
+    def _token_for(self, credentials: Mapping[str, str]) -> tuple[str, float]:
+        """What to show GitHub, and for how many seconds."""
+        if "token" in credentials:
+            return str(credentials["token"]).strip(), EARLY
+        return self._installation_token(credentials), 3600 - EARLY
 
     def _credentials(self) -> Mapping[str, str]:
         try:
@@ -157,23 +171,41 @@ class GitHub:
         return credentials
 
     def _installation_token(self, credentials: Mapping[str, str]) -> str:
-        try:
+        with _usable():
             path = f"/app/installations/{int(credentials['installation_id'])}/access_tokens"
-            jwt = _jwt(str(credentials["app_id"]), credentials["private_key"], int(self.clock()))
-        except (KeyError, ValueError, TypeError, AttributeError):
-            raise Blocked(f"the GitHub secret cannot be used: {MUST_HOLD}") from None
-        answer, _ = self._send("POST", self._url(path), f"Bearer {jwt}", {})
+        answer, _ = self._send("POST", self._url(path), f"Bearer {self._jwt(credentials)}", {})
         return str(answer["token"])
 
+    def _jwt(self, credentials: Mapping[str, str]) -> str:
+        with _usable():
+            return _jwt(str(credentials["app_id"]), credentials["private_key"], int(self.clock()))
 
-def _reason(answer: Answer) -> str:
-    """What GitHub says about it, short and in one line."""
+
+class _App(GitHub):
+    """The App itself."""
+
+    def _token_for(self, credentials: Mapping[str, str]) -> tuple[str, float]:
+        return self._jwt(credentials), JWT_SECONDS - A_MINUTE
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Blocked for what is missing in the credentials or cannot be read; nothing of them is in its text."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise Blocked(f"the GitHub secret cannot be used: {MUST_HOLD}") from None
+
+
+def _reason(answer: Answer, authorization: str) -> str:
+    """What GitHub says about it, short and in one line, should it even repeat the credentials."""
     try:
         said = answer.json()
     except ValueError:
         return ""
     message = said.get("message") if isinstance(said, dict) else None
-    text = " ".join(str(message or "").split())[:REASON_MAX]
+    said_of_us = str(message or "").replace(authorization.partition(" ")[2], "…")
+    text = " ".join(said_of_us.split())[:REASON_MAX]
     return f": {text}" if text else ""
 
 

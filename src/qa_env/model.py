@@ -118,6 +118,29 @@ class Built:
     execution: str
 
 
+@dataclass(frozen=True)
+class Orphan:
+    """What the audit found of an environment without a record: a message that asks for its tombstone.
+
+    `things` are keys of conditions (`service/app`), `claims` what its record held or must hold to be removed.
+    """
+
+    slug: str
+    repository: str
+    things: tuple[str, ...] = ()
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The message on the queue."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Orphan:
+        """Read a message."""
+        claims = {name: Claim(**one) for name, one in values["claims"].items()}
+        return cls(values["slug"], values["repository"], tuple(values["things"]), claims)
+
+
 class Phase(StrEnum):
     """An environment's state for people. Derived, never stored."""
 
@@ -158,6 +181,7 @@ class Asked:
 
 SCHEMA = "schema"
 REDIS = "redis"
+REDIS_NAMESPACES = "redis namespace"
 REDIS_DATABASES = "redis database"
 """The scope of numbers: one for the whole installation, as two secrets may well lead to one server."""
 

@@ -43,6 +43,11 @@ def slug(prefix: str, repository: str, branch: str) -> Slug:
     return Slug(_shortened(_squashed(wanted), f"{repository}\n{branch}", SLUG_MAX))
 
 
+def covers(prefix: str, branch_prefix: str, slug_: Slug) -> bool:
+    """Could this be the slug of a branch that begins so? Of several blueprints only one covers it."""
+    return slug_.startswith(_squashed(f"{prefix}/{branch_prefix}") + "-")
+
+
 def is_slug(text: str) -> bool:
     """Could this be a slug? Checked again wherever a name is about to be destroyed."""
     return len(text) <= SLUG_MAX and _SLUG.fullmatch(text) is not None

@@ -3,9 +3,11 @@
 | pk | sk | is |
 |---|---|---|
 | `environment` | slug | the record |
-| `claim#<scope>` | name | the claim; `slug` says whose |
+| `claim#<scope>` | name | the claim; `slug` says whose, `key` what for |
 | `history#<slug>` | time and a random part | one event; removed by TTL (`expires`) |
 | `repository` | owner/name | how many seconds its last builds took |
+| `dismissed` | slug | the commit that somebody removed by button while its branch stayed |
+| `audit` | `suspects` | what the audit found without a record, and since when |
 
 Every write of state is conditional on the generation one has read, and on the record existing: `<>` and
 `=` alone would let a late worker write a ghost onto a deleted key (`reliability.md` 1.3).
@@ -14,6 +16,7 @@ Every write of state is conditional on the generation one has read, and on the r
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,8 +33,12 @@ from qa_env.model import Asked, Built, Claim, Condition, Desired, Environment, S
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
+logger = logging.getLogger(__name__)
+
 HISTORY_DAYS = 90
 BUILDS = 10  # whose durations are remembered
+SUSPECTS = {"pk": "audit", "sk": "suspects"}
+UNREADABLE = "a record that cannot be read"  # an alarm counts these words
 ASKED = "asked_"  # what the attributes begin with that the page may write (template.yaml lists them)
 
 
@@ -49,6 +56,17 @@ class Event:
     phase: str = ""
 
 
+@dataclass(frozen=True)
+class Suspect:
+    """Things of one environment that have no record: since when, and whether they were adopted before.
+
+    `since` is in seconds since the epoch.
+    """
+
+    since: int
+    adopted: bool = False
+
+
 class Taken(Exception):
     """Claims that others hold; nothing was claimed."""
 
@@ -64,7 +82,7 @@ class Store(Protocol):
         """The record as it is now (consistent), None if there is none."""
 
     def all(self, *, consistent: bool = True) -> Iterator[Environment]:
-        """Every record. Who only looks may do so for half the price, a second late."""
+        """Every record that can be read. Who only looks may do so for half the price, a second late."""
 
     def desire(self, wish: Environment, seen: Environment | None) -> None:
         """Write what Git wants, if the record is still the one that was seen; otherwise Stale."""
@@ -105,11 +123,26 @@ class Store(Protocol):
     def durations(self, repository: str) -> list[int]:
         """Seconds of the repository's last builds, at most ten, the newest last."""
 
+    def dismissals(self) -> dict[Slug, str]:
+        """Forgotten environments that somebody dismissed, and the commit: nobody wants it back."""
+
+    def undismiss(self, slug: Slug) -> None:
+        """Remove a dismissal that has no meaning any more."""
+
+    def suspects(self) -> dict[Slug, Suspect]:
+        """What the last audit remembered of things without a record."""
+
+    def suspect(self, suspects: Mapping[Slug, Suspect]) -> None:
+        """Replace what the audit remembers."""
+
     def holder(self, claim: Claim) -> Slug | None:
         """Who holds this claim."""
 
     def taken(self, scope: str) -> dict[str, Slug]:
         """Every claimed name of a scope and who holds it."""
+
+    def held(self, scope: str) -> list[tuple[Slug, str, Claim]]:
+        """The same with the key that the claim has in its holder's record."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +156,13 @@ class DynamoStore:
         return _from_item(item) if item else None
 
     def all(self, *, consistent: bool = True) -> Iterator[Environment]:
-        return (_from_item(item) for item in self._query("environment", consistent=consistent))
+        for item in self._query("environment", consistent=consistent):
+            try:
+                env = _from_item(item)
+            except Exception:  # whatever is wrong with it, all others must still be looked at
+                logger.exception(UNREADABLE, extra={"environment": str(item["sk"])})
+                continue
+            yield env
 
     def desire(self, wish: Environment, seen: Environment | None) -> None:
         values = _wish(wish)
@@ -166,7 +205,7 @@ class DynamoStore:
 
     def claim(self, env: Environment, claims: Mapping[str, Claim]) -> Environment:
         claimed = replace(env, claims={**env.claims, **claims})
-        puts = [self._put_claim(env.slug, claim) for claim in claims.values()]
+        puts = [self._put_claim(env.slug, name, claim) for name, claim in claims.items()]
         update = {
             "TableName": self.table.name,
             "Key": _record_key(env.slug),
@@ -221,7 +260,27 @@ class DynamoStore:
         }
         held = self._held(env.slug, env.claims.values())
         with _stale_if_refused(env.slug):
-            self._transact([{"Delete": record}, *held])
+            self._transact([{"Delete": record}, *held, *self._dismissal(env)])
+
+    def _dismissal(self, env: Environment) -> Iterator[Any]:
+        """Without the record only this says that the branch, which may well stay, is wanted by nobody."""
+        if env.commit and env.asked.dismissed == env.commit:
+            item = {"pk": "dismissed", "sk": str(env.slug), "commit": env.commit}
+            yield {"Put": {"TableName": self.table.name, "Item": item}}
+
+    def dismissals(self) -> dict[Slug, str]:
+        return {Slug(str(item["sk"])): str(item["commit"]) for item in self._query("dismissed")}
+
+    def undismiss(self, slug: Slug) -> None:
+        self.table.delete_item(Key={"pk": "dismissed", "sk": str(slug)})
+
+    def suspects(self) -> dict[Slug, Suspect]:
+        item = self.table.get_item(Key=SUSPECTS, ConsistentRead=True).get("Item", {})
+        return {Slug(slug): Suspect(**one) for slug, one in json.loads(str(item.get("all", "{}"))).items()}
+
+    def suspect(self, suspects: Mapping[Slug, Suspect]) -> None:
+        text = json.dumps({slug: asdict(one) for slug, one in suspects.items()})
+        self.table.put_item(Item={**SUSPECTS, "all": text})
 
     def ask(self, env: Environment, asked: Asked) -> None:
         seen = asdict(env.asked)
@@ -297,6 +356,12 @@ class DynamoStore:
     def taken(self, scope: str) -> dict[str, Slug]:
         return {str(item["sk"]): Slug(str(item["slug"])) for item in self._query(f"claim#{scope}")}
 
+    def held(self, scope: str) -> list[tuple[Slug, str, Claim]]:
+        return [
+            (Slug(str(item["slug"])), str(item.get("key") or item["sk"]), Claim(scope, str(item["sk"])))
+            for item in self._query(f"claim#{scope}")
+        ]
+
     def _query(self, pk: str, *, consistent: bool = True) -> Iterator[Mapping[str, Any]]:
         start: dict[str, Any] = {}
         while True:
@@ -314,13 +379,13 @@ class DynamoStore:
     def _transact(self, items: list[Any]) -> None:
         self.table.meta.client.transact_write_items(TransactItems=items)
 
-    def _put_claim(self, slug: Slug, claim: Claim) -> Any:
+    def _put_claim(self, slug: Slug, name: str, claim: Claim) -> Any:
         is_free = "attribute_not_exists(pk)"
         is_mine = "slug = :slug"
         return {
             "Put": {
                 "TableName": self.table.name,
-                "Item": _claim_key(claim) | {"slug": str(slug)},
+                "Item": _claim_key(claim) | {"slug": str(slug), "key": name},
                 "ConditionExpression": f"{is_free} OR {is_mine}",
                 "ExpressionAttributeValues": {":slug": str(slug)},
             }
@@ -441,10 +506,10 @@ def _conditions(stored: Mapping[str, Any]) -> dict[str, Condition]:
     return {
         name: Condition(
             state=_state(values["state"]),
-            message=values.get("message", ""),
-            outputs=values.get("outputs", {}),
-            generation=values.get("generation", 0),
-            since=values.get("since", ""),
+            message=str(values.get("message", "")),
+            outputs=dict(values.get("outputs", {})),
+            generation=int(values.get("generation", 0)),
+            since=str(values.get("since", "")),
             unexpected=bool(values.get("unexpected")),
         )
         for name, values in stored.items()

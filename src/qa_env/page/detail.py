@@ -33,6 +33,7 @@ KINDS = {
     "pass": "history.pass",
     "built": "history.built",
     "deleted": "history.deleted",
+    "found": "history.found",
     "awoken": "history.awoken",
     "redeploy": "history.redeploy",
     "reset": "history.reset",

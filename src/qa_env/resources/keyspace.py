@@ -13,7 +13,7 @@ from typing import Any
 from qa_env import datacall, naming
 from qa_env.blueprint import Redis
 from qa_env.errors import NotReady
-from qa_env.model import REDIS, REDIS_DATABASES, Claim, Environment, Ledger, Outputs, Slug
+from qa_env.model import REDIS, REDIS_DATABASES, REDIS_NAMESPACES, Claim, Environment, Ledger, Outputs, Slug
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,22 @@ class Keyspace:
 
     def owners(self) -> Iterator[Slug]:
         """Slugs of every namespace or database that holds keys and is claimed or named like ours."""
+        return (slug for _, slug in self.found() if slug)
+
+    def found(self) -> Iterator[tuple[Claim, Slug | None]]:
+        """What holds keys, as what would be claimed, and whose it is if that can be told.
+
+        A numbered database that nobody claims is left out: its number says nothing about who filled it.
+        """
         if self.redis.mode == "database":
             claimed = self.ledger.taken(REDIS_DATABASES)
             held = self._ask("list", databases=self.redis.databases)["names"]
-            yield from (claimed[number] for number in held if number in claimed)
+            yield from ((Claim(REDIS_DATABASES, n), claimed[n]) for n in held if n in claimed)
             return
-        claimed = self.ledger.taken("redis namespace")
-        for name in self._namespaces():
+        claimed = self.ledger.taken(REDIS_NAMESPACES)
+        for name in sorted(self._namespaces()):
             slug = claimed.get(name) or naming.slug_of(self.redis.namespace, name)
-            if slug:
-                yield slug
+            yield Claim(REDIS_NAMESPACES, name), slug
 
     def _namespaces(self) -> set[str]:
         """Every namespace that holds keys; a large server takes several calls."""

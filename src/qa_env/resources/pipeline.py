@@ -73,11 +73,11 @@ class Pipeline:
             self.client.delete_pipeline(name=name)
 
     def owners(self) -> Iterator[Slug]:
-        """Slugs of every pipeline carrying our owner tag."""
+        """Slugs of every pipeline carrying our owner tag; others' are not asked for their tags."""
         for page in self.client.get_paginator("list_pipelines").paginate():
-            for pipeline in page["pipelines"]:
+            for name in (one["name"] for one in page["pipelines"] if naming.is_slug(one["name"])):
                 try:
-                    tags = self._tags(self._arn(pipeline["name"]))
+                    tags = self._tags(self._arn(name))
                 except self.client.exceptions.PipelineNotFoundException:
                     continue
                 if slug := naming.owner_of(tags, self.installation):

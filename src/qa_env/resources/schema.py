@@ -52,11 +52,16 @@ class Schema:
 
     def owners(self) -> Iterator[Slug]:
         """Slugs of every schema with our prefix, by claim, or by its name where the claim is lost."""
-        claimed = self.ledger.taken("schema")
+        return (slug for _, slug in self.found() if slug)
+
+    def found(self) -> Iterator[tuple[Claim, Slug | None]]:
+        """Every schema with our prefix as what would be claimed, and whose it is if that can be told."""
+        claimed = self.ledger.taken(SCHEMA)
         for name in self._ask("list")["names"]:
-            slug = claimed.get(name) or naming.slug_of(self.database.schema_name, name)
-            if slug:
-                yield slug
+            yield (
+                Claim(SCHEMA, name),
+                claimed.get(name) or naming.slug_of(self.database.schema_name, name),
+            )
 
     def _create(self, claim: Claim) -> None:
         details = {"charset": self.database.charset, "collation": self.database.collation}

@@ -195,6 +195,7 @@ TEXTS = {
     "history.pass": "State",
     "history.built": "Built",
     "history.deleted": "Everything is removed",
+    "history.found": "Found without a record",
     "history.awoken": "Woken by a visit",
     "history.redeploy": "Redeploy was asked for",
     "history.reset": "A reset of the database was asked for",

@@ -196,6 +196,7 @@ TEXTS = {
     "history.pass": "状態",
     "history.built": "ビルド完了",
     "history.deleted": "すべて削除済み",
+    "history.found": "記録のないものを発見",
     "history.awoken": "アクセスにより起動",
     "history.redeploy": "再デプロイの依頼",
     "history.reset": "データベースのリセットの依頼",

@@ -1,0 +1,255 @@
+"""The audit: compares what there is with what is known, in both directions, and asks the loop to repair.
+
+Things without a record, records without things, branches without records, records whose branch is elsewhere
+or gone. It writes nothing but its own memory: what is to be done goes onto the queue, like everything else.
+What has no record becomes a tombstone, which the ordinary teardown works off (`Controller.adopt`).
+
+It must never delete what is alive (`docs/decisions/0016-the-audit.md`). The world is listed before the table,
+because a record is written before its first thing is made and forgotten after its last one is gone. What was
+not there an hour ago as well is left alone. A name without a tag counts only where a claim or the history
+says that it was ours. Where a listing failed or the brake says no, nothing is adopted and a person is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from qa_env import brake, census, naming
+from qa_env.branches import Branches
+from qa_env.census import Census, Found, Watched
+from qa_env.errors import Blocked, NotReady
+from qa_env.model import Change, Desired, Environment, Orphan, Ref, Slug, State
+from qa_env.store import Store, Suspect
+from qa_env.tagged import Thing
+
+logger = logging.getLogger(__name__)
+
+GRACE = 3600  # seconds that something must have been without a record
+BY = "audit"
+NEEDS_A_PERSON = "the audit needs a person"  # an alarm counts these words
+ALWAYS_THERE = ("target_group", "listener", "service", "pipeline", "schema")
+"""Kinds that every settled environment has in the world, if it has their condition."""
+
+
+class ByTag(Protocol):
+    """What carries our tag."""
+
+    def things(self) -> Iterable[Thing]: ...
+
+    def is_there(self, arn: str) -> bool: ...
+
+
+class Redelivering(Protocol):
+    """Finds deliveries that GitHub could not make, and has them made again."""
+
+    def run(self, *, dry_run: bool = False) -> list[str]: ...
+
+
+@dataclass
+class Report:
+    """What an audit did, or would have done: slugs and deliveries.
+
+    `unknown` is what is named like ours and left alone, `refused` what a person must decide.
+    """
+
+    adopted: list[str] = field(default_factory=list)
+    young: list[str] = field(default_factory=list)
+    created: list[str] = field(default_factory=list)
+    woken: list[str] = field(default_factory=list)
+    redelivered: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def refuse(self, why: str) -> None:
+        """Leave it to a person, and see that one is told."""
+        logger.error(NEEDS_A_PERSON, extra={"why": why})
+        self.refused.append(why)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """`send` puts a message about an environment on the queue; `clock` is seconds since the epoch."""
+
+    store: Store
+    watched: Sequence[Watched]
+    tagged: ByTag
+    redeliveries: Sequence[Redelivering]
+    send: Callable[[Slug, Mapping[str, Any]], None]
+    clock: Callable[[], float] = field(default=time.time)
+
+    def run(self, *, world: bool = True, dry_run: bool = False, share: float | None = None) -> Report:
+        """Compare and repair: with GitHub always, with AWS and the data if `world`.
+
+        `dry_run` neither does nor remembers anything; `share` replaces the blueprints' brake this once.
+        """
+        seen = census.take(self.store, self.watched, self.tagged.things) if world else Census()
+        records = {env.slug: env for env in self.store.all()}
+        run = _Run(self, records, self.store.dismissals(), dry_run, share)
+        for one in self.watched:
+            if one.branches and not run.attempt("comparing with GitHub", run.branches, one, one.branches):
+                run.blind.add(one.blueprint.repository)
+        for redelivery in self.redeliveries:
+            run.attempt("looking for lost deliveries", run.redeliver, redelivery)
+        if world:
+            run.orphans(seen)
+            run.incomplete(seen)
+        return run.report
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One audit on its way. `records` were read after the world; GitHub says nothing of the `blind`."""
+
+    audit: Audit
+    records: Mapping[Slug, Environment]
+    dismissed: Mapping[Slug, str]
+    dry_run: bool
+    share: float | None
+    report: Report = field(default_factory=Report)
+    blind: set[str] = field(default_factory=set)
+
+    def attempt(self, what: str, act: Callable[..., None], *arguments: Any) -> bool:
+        """Did it work? Whatever stops this stops nothing else."""
+        try:
+            act(*arguments)
+        except NotReady as error:
+            logger.info("%s: %s", what, error)
+            return False
+        except Exception as error:
+            logger.exception("%s failed", what)
+            self.report.refuse(f"{what} failed: {type(error).__name__}")
+            return False
+        return True
+
+    def _send(self, slug: Slug, message: Mapping[str, Any], done: list[str]) -> None:
+        if not self.dry_run:
+            self.audit.send(slug, message)
+        done.append(str(slug))
+
+    def _wake(self, slug: Slug, why: str) -> None:
+        if slug not in self.report.woken:
+            self._send(slug, {"why": f"audit: {why}"}, self.report.woken)
+
+    # --- branches and records -------------------------------------------------------------------------------
+
+    def branches(self, one: Watched, branches: Branches) -> None:
+        """Ask for what a lost webhook should have asked for; let the others look for themselves.
+
+        Raises if GitHub does not show the default branch: then it proves nothing about the others.
+        """
+        repository = one.blueprint.repository
+        if not branches.shows(repository):
+            raise Blocked(f"GitHub shows not even the default branch of {repository}")
+        shown = branches.under(repository, one.blueprint.branch_prefix)
+        by_slug = {
+            naming.slug(one.blueprint.slug_prefix, repository, branch): (branch, head)
+            for branch, head in shown.items()
+        }
+        self._undismiss(one, by_slug)
+        for slug, (branch, head) in by_slug.items():
+            if slug not in self.records or not self.records[slug].branch:
+                self.attempt(f"asking for {slug}", self._create, slug, repository, branch, head)
+        for slug, env in self.records.items():
+            _, head = by_slug.get(slug, ("", ""))
+            if env.repository == repository and env.desired is Desired.PRESENT and head != env.commit:
+                self._wake(slug, "GitHub shows another commit, or none")
+
+    def _create(self, slug: Slug, repository: str, branch: str, head: str) -> None:
+        if self.dismissed.get(slug) == head:
+            return
+        change = Change(slug, repository, branch, Ref.PRESENT, head, by=BY, event=BY)
+        self._send(slug, {"change": change.to_dict()}, self.report.created)
+
+    def _undismiss(self, one: Watched, by_slug: Mapping[Slug, tuple[str, str]]) -> None:
+        """A dismissal means one commit of one branch: it ends when the branch moves or goes."""
+        for slug, commit in self.dismissed.items():
+            moved = by_slug.get(slug, ("", ""))[1] != commit
+            if one.covers(slug) and moved and not self.dry_run:
+                self.audit.store.undismiss(slug)
+
+    def redeliver(self, redelivery: Redelivering) -> None:
+        self.report.redelivered.extend(redelivery.run(dry_run=self.dry_run))
+
+    # --- things and records ---------------------------------------------------------------------------------
+
+    def orphans(self, seen: Census) -> None:
+        """Adopt what has had no record for long enough, unless something speaks against it."""
+        for why in seen.failed:
+            self.report.refuse(why)
+        self.report.unknown.extend(sorted(seen.nobodys))
+        coming = {*self.records, *self.report.created}
+        is_there = self.audit.tagged.is_there
+        orphans = {s: found for s, found in seen.found.items() if s not in coming and found.confirm(is_there)}
+        known, now = self.audit.store.suspects(), int(self.audit.clock())
+        suspects = {slug: known.get(slug, Suspect(now)) for slug in orphans}
+        due = [slug for slug, suspect in suspects.items() if now - suspect.since >= GRACE]
+        self.report.young.extend(sorted(set(suspects) - set(due)))
+        for slug in self._allowed(due, orphans, suspects, seen):
+            if self.attempt(f"adopting {slug}", self._adopt, slug, orphans[slug]):
+                suspects[slug] = Suspect(now, adopted=True)
+        if not self.dry_run:
+            going = {slug for slug, env in self.records.items() if not env.branch}
+            kept = {slug: one for slug, one in known.items() if one.adopted and slug in going}
+            self.audit.store.suspect(kept | suspects)
+
+    def _allowed(
+        self,
+        due: Sequence[Slug],
+        orphans: Mapping[Slug, Found],
+        suspects: Mapping[Slug, Suspect],
+        seen: Census,
+    ) -> list[Slug]:
+        """Those that may be adopted; of the others a person is told why not."""
+        ours = []
+        for slug in sorted(due):
+            found = orphans[slug]
+            if suspects[slug].adopted:
+                self.report.refuse(f"{slug} was removed, and is still there: {_things(found)}")
+            elif not (found.is_proven or self.audit.store.history(slug)):
+                self.report.unknown.append(f"{slug} is nobody's: {_things(found)}")
+            elif found.repository not in self.blind:
+                ours.append(slug)
+        return [] if seen.failed else self._braked(ours, orphans)
+
+    def _braked(self, due: Sequence[Slug], orphans: Mapping[Slug, Found]) -> list[Slug]:
+        """Without those of repositories of which too many would go at once."""
+        shares = {one.blueprint.repository: one.blueprint.bulk_brake for one in self.audit.watched}
+        totals = Counter(env.repository for env in self.records.values())
+        wanted = Counter(orphans[slug].repository for slug in due)
+        for repository, number in wanted.items():
+            share = shares.get(repository, 0.0) if self.share is None else self.share
+            total = totals[repository] + number
+            if number > brake.allowed(share, total):
+                self.report.refuse(
+                    f"{number} of {total} environments of {repository} have no record: nothing is adopted."
+                    " Was the table lost? Restore it, or see docs/operations.md"
+                )
+                due = [slug for slug in due if orphans[slug].repository != repository]
+        return list(due)
+
+    def _adopt(self, slug: Slug, found: Found) -> None:
+        orphan = Orphan(slug, found.repository, tuple(sorted(found.all)), found.claims)
+        logger.warning("adopting %s: %s", slug, _things(found))
+        self._send(slug, {"orphan": orphan.to_dict()}, self.report.adopted)
+
+    def incomplete(self, seen: Census) -> None:
+        """Wake what is settled and lacks something, unless a listing failed: then that says nothing."""
+        if seen.failed:
+            return
+        nothing = Found("")
+        for slug, env in self.records.items():
+            there = {name.partition("/")[0] for name in seen.found.get(slug, nothing).things}
+            wanted = {name.partition("/")[0] for name, c in env.conditions.items() if c.state is State.READY}
+            lost = wanted & set(ALWAYS_THERE) - there
+            if env.settled and lost:
+                self._wake(slug, f"{', '.join(sorted(lost))} missing")
+
+
+def _things(found: Found) -> str:
+    names = sorted(found.all) + sorted(str(claim) for claim in found.claims.values())
+    return ", ".join(names)

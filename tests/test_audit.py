@@ -1,0 +1,454 @@
+"""The audit over a whole installation: what it finds, what it makes of it, what it does not touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from qa_env.audit import GRACE, NEEDS_A_PERSON, Report
+from qa_env.errors import Blocked, NotReady
+from qa_env.model import Asked, Claim, Desired, Orphan, Phase, Slug, State
+from tests.installation import REPOSITORY, A, B, Installation, installed
+
+NOTHING = Report()
+
+
+@pytest.fixture(params=[False, True], ids=["last-webhook", "github"])
+def qa(request: pytest.FixtureRequest) -> Iterator[Installation]:
+    """Both ways of knowing where a branch is."""
+    with installed(asks_github=request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def hub() -> Iterator[Installation]:
+    """An installation that asks GitHub."""
+    with installed(asks_github=True) as made:
+        yield made
+
+
+def settled(qa: Installation, *branches: str) -> list[Slug]:
+    slugs = [qa.push(branch, A) for branch in branches]
+    qa.settle()
+    assert {qa.env(slug).phase for slug in slugs} <= {Phase.READY}
+    return slugs
+
+
+def lose_record(qa: Installation, slug: Slug, *, claims: bool = False) -> None:
+    """Somebody deleted the item by hand; with `claims` these as well, as after a lost table."""
+    if claims:
+        for claim in qa.env(slug).claims.values():
+            qa.store.table.delete_item(Key={"pk": f"claim#{claim.scope}", "sk": claim.name})
+    qa.store.table.delete_item(Key={"pk": "environment", "sk": str(slug)})
+
+
+def lose_branch(qa: Installation, branch: str) -> None:
+    """The branch is gone and no webhook says so."""
+    qa.heads.pop(branch)
+    if qa.branches:
+        qa.branches.heads.pop((REPOSITORY, branch))
+
+
+def twice(qa: Installation, **how: Any) -> Report:
+    """Two audits, as far apart as the grace period wants."""
+    first = qa.audit(**how)
+    assert first.adopted == []
+    qa.now += GRACE
+    return qa.audit(**how)
+
+
+def test_a_settled_installation_is_left_alone(qa: Installation) -> None:
+    settled(qa, "qa/foo", "qa/bar")
+    qa.aws.calls.clear()
+    assert twice(qa) == NOTHING
+    writes = [call for call in qa.aws.writes() if call.service != "dynamodb"]
+    assert writes == []
+
+
+def test_an_audit_of_nothing(qa: Installation) -> None:
+    assert qa.audit() == NOTHING
+
+
+# --- things without records -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("claims", [False, True], ids=["record-lost", "claims-lost-too"])
+def test_things_without_a_record_are_removed(qa: Installation, claims: bool) -> None:
+    """The record of a deleted branch is gone: everything that it led to goes the ordinary way."""
+    gone, alive = settled(qa, "qa/foo", "qa/bar")
+    lose_record(qa, gone, claims=claims)
+    lose_branch(qa, "qa/foo")
+    report = twice(qa)
+    assert report.adopted == [gone]
+    assert report.refused == []
+    qa.settle()
+    assert qa.store.get(gone) is None
+    assert qa.env(alive).phase is Phase.READY, qa.messages(alive)
+    assert {one.split(" ")[-1] for one in qa.left() if "bar" not in one} <= {"10003", "10004"}
+    assert qa.datastores.schemas == {"qa-bar"}
+    assert [event.kind for event in qa.store.history(gone)].count("found") == 1
+    assert qa.audit() == NOTHING
+
+
+def test_a_lost_record_of_a_living_branch_comes_back(hub: Installation) -> None:
+    """GitHub shows the branch: the environment is taken up again with its ports, and nothing is removed."""
+    (slug,) = settled(hub, "qa/foo")
+    urls = hub.env(slug).urls
+    lose_record(hub, slug)
+    schemas = set(hub.datastores.schemas)
+    report = hub.audit()
+    assert (report.created, report.adopted) == ([slug], [])
+    hub.settle()
+    assert hub.env(slug).phase is Phase.READY, hub.messages(slug)
+    assert hub.datastores.schemas == schemas
+    assert hub.env(slug).urls == urls
+
+
+def test_a_push_takes_a_tombstone_over(qa: Installation) -> None:
+    """Between the audit and the first pass the branch is pushed: nothing is torn down."""
+    (slug,) = settled(qa, "qa/foo")
+    lose_record(qa, slug)
+    lose_branch(qa, "qa/foo")
+    qa.audit()
+    qa.now += GRACE
+    assert qa.audit(deliver=False).adopted == [slug]
+    assert (qa.env(slug).branch, qa.env(slug).desired) == ("", Desired.ABSENT)
+    qa.push("qa/foo", B)
+    qa.settle()
+    env = qa.env(slug)
+    assert (env.phase, env.branch, env.commit) == (Phase.READY, "qa/foo", B), qa.messages(slug)
+    assert qa.service("qa-foo-app")["status"] == "ACTIVE"
+
+
+def test_a_push_during_the_tombstones_teardown_waits_for_its_end(qa: Installation) -> None:
+    (slug,) = settled(qa, "qa/foo")
+    lose_record(qa, slug)
+    lose_branch(qa, "qa/foo")
+    qa.audit()
+    qa.now += GRACE
+    qa.audit(deliver=False)
+    qa.run_pass(slug)
+    qa.push("qa/foo", B)
+    qa.settle(rounds=20)
+    env = qa.env(slug)
+    assert (env.phase, env.branch, env.commit) == (Phase.READY, "qa/foo", B), qa.messages(slug)
+
+
+def test_what_is_young_is_left_alone(qa: Installation) -> None:
+    """A first look adopts nothing, and what has gone by the second was somebody's teardown."""
+    (slug,) = settled(qa, "qa/foo")
+    record = qa.env(slug)
+    lose_record(qa, slug)
+    lose_branch(qa, "qa/foo")
+    assert qa.audit().young == [slug]
+    qa.now += GRACE / 2
+    assert qa.audit().young == [slug]
+    qa.store.table.put_item(Item={**_item(qa, record)})
+    qa.now += GRACE
+    assert qa.audit().adopted == []
+
+
+def _item(qa: Installation, env: Any) -> dict[str, Any]:
+    return {
+        "pk": "environment",
+        "sk": str(env.slug),
+        "repository": env.repository,
+        "branch": env.branch,
+        "desired": str(env.desired),
+        "commit": env.commit,
+        "generation": env.generation,
+    }
+
+
+def test_a_dry_run_does_and_remembers_nothing(qa: Installation) -> None:
+    (slug,) = settled(qa, "qa/foo")
+    lose_record(qa, slug)
+    lose_branch(qa, "qa/foo")
+    qa.aws.calls.clear()
+    assert qa.audit(dry_run=True).young == [slug]
+    qa.now += GRACE
+    assert qa.audit(dry_run=True).young == [slug]
+    assert qa.aws.writes() == []
+    qa.audit()
+    qa.now += GRACE
+    qa.aws.calls.clear()
+    assert qa.audit(dry_run=True).adopted == [slug]
+    assert qa.aws.writes() == []
+    assert qa.store.get(slug) is None
+
+
+def test_a_claim_alone_is_released(qa: Installation) -> None:
+    """A port that nobody uses and nobody can have."""
+    lb = qa.world.load_balancer.arn
+    qa.store.table.put_item(
+        Item={"pk": f"claim#port {lb}", "sk": "10001", "slug": "qa-old", "key": "port/app"}
+    )
+    assert twice(qa).adopted == ["qa-old"]
+    qa.settle()
+    assert qa.left() == []
+
+
+def test_a_schema_with_a_history_is_dropped(qa: Installation) -> None:
+    """It came back after the environment was forgotten: the history says that it was ours."""
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    qa.delete("qa/foo")
+    qa.settle()
+    qa.datastores.schemas.add("qa-foo")
+    assert twice(qa).adopted == [slug]
+    qa.settle()
+    assert qa.left() == []
+
+
+def test_a_name_alone_proves_nothing(qa: Installation) -> None:
+    """A colleague's schema, keys and image that look like ours stay."""
+    qa.datastores.schemas.add("qa-backup")
+    qa.datastores.keys["qa_cache"] = 3
+    qa._push_image(f"shop:qa-tools-{A}", "somebody")
+    report = twice(qa)
+    assert report.adopted == report.refused == []
+    assert [one.split(" ")[0] for one in report.unknown] == ["qa-backup", "qa-cache", "qa-tools"]
+    assert qa.datastores.schemas == {"qa-backup"}
+
+
+def test_what_bears_anothers_tag_is_not_ours(qa: Installation) -> None:
+    """Another installation in the same account."""
+    settled(qa, "qa/foo")
+    qa.clients = replace(qa.clients, installation="qa-other")
+    report = Report()
+    for _ in range(2):
+        report = qa.audit(deliver=False)
+        qa.now += GRACE
+    assert report.adopted == []
+
+
+def test_what_comes_back_after_its_removal_needs_a_person(qa: Installation) -> None:
+    """No tombstone is written twice for what cannot be removed."""
+    (slug,) = settled(qa, "qa/foo")
+    lose_record(qa, slug)
+    lose_branch(qa, "qa/foo")
+    assert twice(qa).adopted == [slug]
+    lose_record(qa, slug)
+    qa.now += GRACE
+    report = qa.audit()
+    assert report.adopted == []
+    assert any("was removed, and is still there" in why for why in report.refused)
+
+
+# --- the brake --------------------------------------------------------------------------------------------
+
+
+def test_a_lost_table_removes_nothing(qa: Installation, caplog: pytest.LogCaptureFixture) -> None:
+    """More than the configured share would go at once: a person is told."""
+    slugs = settled(qa, "qa/a", "qa/b", "qa/c")
+    for slug in slugs:
+        lose_record(qa, slug, claims=True)
+    for branch in list(qa.heads):
+        lose_branch(qa, branch)
+    report = twice(qa)
+    assert report.adopted == []
+    assert ["3 of 3" in why for why in report.refused] == [True]
+    assert NEEDS_A_PERSON in caplog.messages
+    assert qa.datastores.schemas == {"qa-a", "qa-b", "qa-c"}
+    assert sorted(qa.audit(share=1.0).adopted) == sorted(slugs)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["elbv2:DescribeTargetGroups", "ecs:ListServices", "resourcegroupstaggingapi:GetResources"],
+)
+def test_a_listing_that_failed_adopts_nothing(qa: Installation, broken: str) -> None:
+    """What else could be listed is not acted on, either; a person is told which one it was."""
+    (slug,) = settled(qa, "qa/foo")
+    lose_record(qa, slug)
+    lose_branch(qa, "qa/foo")
+    qa.audit()
+    qa.now += GRACE
+    qa.aws.fail(broken, times=99, error="AccessDenied")
+    report = qa.audit()
+    assert report.adopted == []
+    assert any("cannot be listed" in why for why in report.refused)
+    qa.aws.clear_faults()
+    assert qa.audit().adopted == [slug]
+
+
+def test_data_that_cannot_be_listed_adopts_nothing(qa: Installation) -> None:
+    (slug,) = settled(qa, "qa/foo")
+    lose_record(qa, slug)
+    lose_branch(qa, "qa/foo")
+    qa.audit()
+    qa.now += GRACE
+    qa.datastores.error = {"error": "not_ready", "message": "MySQL cannot be reached"}
+    assert qa.audit(deliver=False).adopted == []
+
+
+def silent(hub: Installation) -> None:
+    hub.branches.error = NotReady("GitHub answers 500")
+
+
+def refusing(hub: Installation) -> None:
+    hub.branches.error = Blocked("no such repository")
+
+
+def broken(hub: Installation) -> None:
+    hub.branches.error = ValueError("<html>")
+
+
+def empty(hub: Installation) -> None:
+    hub.branches.heads, hub.branches.visible = {}, False
+
+
+@pytest.mark.parametrize("trouble", [silent, refusing, broken, empty])
+def test_a_github_that_shows_nothing_deletes_nothing(hub: Installation, trouble: Any) -> None:
+    """Neither what has a record nor what has none."""
+    first, second = settled(hub, "qa/foo", "qa/bar")
+    lose_record(hub, second)
+    for _ in range(3):
+        trouble(hub)
+        assert hub.audit().adopted == []
+        hub.settle(rounds=2)
+        hub.now += GRACE
+    assert hub.env(first).desired is Desired.PRESENT
+    assert hub.datastores.schemas == {"qa-foo", "qa-bar"}
+    assert hub.service("qa-bar-app")["status"] == "ACTIVE"
+
+
+def test_many_branches_that_vanish_without_a_webhook_stay(hub: Installation) -> None:
+    """A token that sees less than yesterday: each environment says why it is not removed."""
+    slugs = settled(hub, "qa/a", "qa/b", "qa/c", "qa/d")
+    hub.now += 3600
+    hub.branches.heads = {}
+    for _ in range(4):
+        hub.audit()
+        hub.now += 120
+        for slug in slugs:
+            hub.run_pass(slug)
+    for slug in slugs:
+        env = hub.env(slug)
+        assert (env.desired, env.phase) == (Desired.PRESENT, Phase.BLOCKED)
+        assert "bulk_brake" in env.conditions["branch"].message
+    hub.branches.heads = {(REPOSITORY, branch): head for branch, head in hub.heads.items()}
+    hub.settle()
+    assert {hub.env(slug).phase for slug in slugs} == {Phase.READY}
+
+
+def test_a_few_that_vanish_without_a_webhook_go(hub: Installation) -> None:
+    slugs = settled(hub, "qa/a", "qa/b", "qa/c", "qa/d")
+    hub.now += 3600
+    for branch in ("qa/a", "qa/b"):
+        lose_branch(hub, branch)
+    hub.audit()
+    hub.settle()
+    assert [hub.store.get(slug) is None for slug in slugs] == [True, True, False, False]
+
+
+def test_many_that_webhooks_deleted_go(qa: Installation) -> None:
+    """The brake is for what nobody said: a bulk clean-up is signed, branch by branch."""
+    settled(qa, "qa/a", "qa/b", "qa/c", "qa/d")
+    for branch in ("qa/a", "qa/b", "qa/c", "qa/d"):
+        qa.delete(branch)
+    qa.settle()
+    assert qa.left() == []
+
+
+# --- branches and records ---------------------------------------------------------------------------------
+
+
+def test_a_branch_whose_first_push_was_lost_is_built(hub: Installation) -> None:
+    hub.heads["qa/foo"] = A
+    hub.branches.heads[REPOSITORY, "qa/foo"] = A
+    assert hub.audit(world=False).created == ["qa-foo"]
+    hub.settle()
+    assert hub.env(Slug("qa-foo")).phase is Phase.READY
+    assert hub.audit() == NOTHING
+
+
+def test_a_push_that_was_lost_is_found(hub: Installation) -> None:
+    (slug,) = settled(hub, "qa/foo")
+    hub.now += 3600
+    hub.heads["qa/foo"] = hub.branches.heads[REPOSITORY, "qa/foo"] = B
+    assert hub.audit(world=False).woken == [slug]
+    hub.settle()
+    assert (hub.env(slug).commit, hub.env(slug).phase) == (B, Phase.READY)
+
+
+def test_a_branch_elsewhere_is_none_of_our_business(hub: Installation) -> None:
+    hub.branches.heads |= {(REPOSITORY, "main"): A, ("example/other", "qa/foo"): A}
+    assert hub.audit() == NOTHING
+
+
+def test_what_somebody_dismissed_does_not_come_back(hub: Installation) -> None:
+    """The button removed it and its branch stays; the next push brings it back."""
+    (slug,) = settled(hub, "qa/foo")
+    env = hub.env(slug)
+    hub.store.ask(env, Asked(dismissed=A, dismissed_in=env.generation, by="hanako"))
+    hub.run_pass(slug)
+    hub.settle()
+    assert hub.store.get(slug) is None
+    assert hub.audit() == NOTHING
+    assert hub.store.dismissals() == {slug: A}
+    hub.heads["qa/foo"] = hub.branches.heads[REPOSITORY, "qa/foo"] = B
+    assert hub.audit().created == [slug]
+    assert hub.store.dismissals() == {}
+
+
+# --- records without things -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["service", "pipeline", "schema"])
+def test_what_lacks_something_is_repaired(qa: Installation, kind: str) -> None:
+    """Within the next audit, not within the hour of the settled."""
+    (slug,) = settled(qa, "qa/foo")
+    match kind:
+        case "service":
+            for role in ("app", "admin", "worker"):
+                qa.aws.client("ecs").delete_service(
+                    cluster=qa.world.cluster, service=f"qa-foo-{role}", force=True
+                )
+            qa.aws.ecs.drain_all()
+        case "pipeline":
+            qa.codepipeline.delete_pipeline(name="qa-foo")
+        case "schema":
+            qa.datastores.schemas.clear()
+    assert qa.audit(deliver=False).woken == [slug]
+    qa.settle()
+    assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+    assert qa.audit() == NOTHING
+
+
+def test_one_that_is_stuck_stops_no_other(qa: Installation) -> None:
+    """A tombstone that cannot be written, and another beside it."""
+    settled(qa, "qa/a", "qa/b")
+    for slug, branch in (("qa-a", "qa/a"), ("qa-b", "qa/b")):
+        lose_record(qa, Slug(slug))
+        lose_branch(qa, branch)
+    qa.audit()
+    qa.now += GRACE
+    send, sent = qa._receive, []
+
+    def broken_for_a(slug: Slug, message: Any) -> None:
+        sent.append(slug)
+        if slug == "qa-a":
+            raise ConnectionError
+        send(slug, message)
+
+    qa._receive = broken_for_a
+    report = qa.audit()
+    assert report.adopted == ["qa-b"]
+    assert ["qa-a" in why for why in report.refused] == [True]
+    qa._receive = send
+    assert qa.audit().adopted == ["qa-a"]
+
+
+def test_a_claim_that_another_took_meanwhile_is_not_the_tombstones(qa: Installation) -> None:
+    (slug,) = settled(qa, "qa/foo")
+    theirs = qa.env(slug).claims["schema"]
+    mine = Claim("schema", "qa-old")
+    orphan = Orphan("qa-old", REPOSITORY, ("schema",), {"schema": theirs, "port/app": mine})
+    qa.controller.adopt(orphan)
+    assert dict(qa.env(Slug("qa-old")).claims) == {"port/app": mine}
+    assert qa.env(Slug("qa-old")).conditions["schema"].state is State.WAITING
+    assert qa.store.holder(theirs) == slug
