@@ -55,6 +55,8 @@ class MemoryStore:
 
     def claim(self, env: Environment, claims: Mapping[str, Claim]) -> Environment:
         current = self._current(env.slug, env.generation)
+        if dict(current.claims) != dict(env.claims):
+            raise Stale(env.slug)
         lost = [c for c in claims.values() if self.claims.get(c, env.slug) != env.slug]
         if lost:
             raise Taken(lost)

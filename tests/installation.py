@@ -167,6 +167,7 @@ class Installation:
     def push(self, branch: str, commit: str, **details: Any) -> Slug:
         """The branch is at this commit and a webhook says so."""
         before, self.heads[branch] = self.heads.get(branch, ""), commit
+        self.engine.push(REPOSITORY, branch)
         return self.say(branch, Ref.PRESENT, commit, **({"before": before} | details))
 
     def delete(self, branch: str, **details: Any) -> Slug:

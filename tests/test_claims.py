@@ -49,7 +49,7 @@ class Place:
         return blueprint(load_balancers=balancers, roles=roles | {"worker": role}, **changes)
 
     def claims(self, made: Blueprint) -> Claims:
-        return Claims(self.aws.client("elbv2"), self.store, made)
+        return Claims(self.aws.client("elbv2"), self.store, made, "qa-env")
 
     def wished(self, branch: str) -> Environment:
         """An environment that was wished for, or the one that already was."""
@@ -210,13 +210,23 @@ class TestPorts:
         place.aws.client("elbv2").delete_load_balancer(LoadBalancerArn=place.world.load_balancer.arn)
         assert "reading the listeners of qa-1.example.com" in place.refusal(made, "qa/foo")
 
+    def test_only_the_load_balancer_with_room_is_asked(self, place: Place) -> None:
+        """Neither those behind it nor those full of claims: a burst of claims must not be throttled."""
+        made = place.blueprint("10001-10001", "10001-10049", web=1)
+        for branch, balancer in zip(("qa/first", "qa/second"), place.world.load_balancers, strict=True):
+            place.aws.calls.clear()
+            place.claim(made, branch)
+            asked = [call.params["LoadBalancerArn"] for call in place.aws.calls_to("DescribeListeners")]
+            assert asked == [balancer.arn]
+            assert len(place.aws.calls_to("DescribeAccountLimits")) == 1
+
     def test_a_lost_race_is_run_again(self, place: Place) -> None:
         """Another takes the port between the look and the claim: a free one elsewhere is taken."""
         made = place.blueprint("10001-10049", web=1)
         rival, thieves = place.wished("qa/rival"), iter([10001, 10002])
 
         def steal(event: Any) -> None:
-            if event.name == "elbv2:DescribeAccountLimits" and event.done and (port := next(thieves, None)):
+            if event.name == "elbv2:DescribeListeners" and event.done and (port := next(thieves, None)):
                 nonlocal rival
                 rival = place.store.claim(rival, {f"port/x{port}": Claim(place.scope(1), str(port))})
 

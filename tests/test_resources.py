@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from qa_env import telling
 from qa_env.blueprint import Blueprint
 from qa_env.errors import Failed, NotReady
-from qa_env.model import Phase, Ref, State
+from qa_env.model import Phase, Ref, Slug, State
 from qa_env.resources.service import Service
+from qa_env.summary import Summary
+from tests import canaries
 from tests.installation import A, B, Installation, installed
 
 
@@ -66,7 +69,7 @@ class Secrets:
 
     def __init__(self) -> None:
         self.texts = {
-            "secretsmanager:oidc": json.dumps({"client_id": "qa", "client_secret": "hush"}),
+            "secretsmanager:oidc": json.dumps({"client_id": "qa", "client_secret": canaries.OIDC_SECRET}),
             "secretsmanager:oidc2": json.dumps({"client_id": "qa", "client_secret": "psst"}),
         }
         self.reads = 0
@@ -517,6 +520,67 @@ def test_a_changed_redis_mode_still_frees_the_old_place() -> None:
         qa.settle()
         assert qa.store.get(slug) is None, qa.messages(slug)
         assert qa.datastores.keys == {}
+
+
+def test_keys_are_removed_from_the_database_that_they_are_in() -> None:
+    """The blueprint's number is another one by now."""
+    with installed() as qa:
+        qa.push("qa/foo", A)
+        qa.settle()
+        redis = {**qa.blueprint.model_dump(by_alias=True)["redis"], "database": 3}
+        qa.use(Blueprint.model_validate({**qa.blueprint.model_dump(by_alias=True), "redis": redis}))
+        qa.delete("qa/foo")
+        qa.settle()
+        asked = [
+            one for one in qa.datastores.requests if (one["store"], one["action"]) == ("redis", "delete")
+        ]
+        assert {one["database"] for one in asked} == {0}
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_images_go_from_every_repository_that_they_were_pushed_to(seen: bool) -> None:
+    """The blueprint's repository is another one by now, with or without a pass in between."""
+    with installed() as qa:
+        qa.push("qa/foo", A)
+        qa.settle()
+        qa.aws.client("ecr").create_repository(repositoryName="other")
+        changed = {**qa.blueprint.model_dump(by_alias=True), "image_repository": "other"}
+        qa.use(Blueprint.model_validate(changed))
+        if seen:
+            qa.run_pass(Slug("qa-foo"))
+            qa.settle()
+        qa.delete("qa/foo")
+        qa.settle()
+        assert qa.aws.client("ecr").list_images(repositoryName=qa.world.repository)["imageIds"] == []
+        assert qa.left() == []
+
+
+def test_a_branch_that_is_no_longer_listened_to_says_so() -> None:
+    """Without GitHub nobody would ever tell that it was deleted."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        changed = {**qa.blueprint.model_dump(by_alias=True), "branch_prefix": "test/"}
+        changed |= {"database": None, "redis": {"mode": "none"}}
+        qa.use(Blueprint.model_validate(changed))
+        qa.run_pass(slug)
+        env = qa.env(slug)
+        assert env.phase is Phase.BLOCKED
+        assert "put branch_prefix back" in env.conditions["branch"].message
+
+
+def test_a_stuck_teardown_needs_a_person() -> None:
+    """Its phase stays “deleting”, and the reason is said all the same."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        assert not qa.env(slug).needs_a_person
+        qa.aws.fail("DeleteTargetGroup", times=99, error="AccessDenied")
+        qa.delete("qa/foo")
+        qa.settle()
+        env = qa.env(slug)
+        assert (env.phase, env.needs_a_person) == (Phase.DELETING, True)
+        assert "AccessDenied" in telling.headline(Summary(env, qa.blueprint))
 
 
 def test_a_role_that_loses_its_port_loses_its_listener() -> None:

@@ -214,6 +214,15 @@ class TestClaim:
             store.claim(environment(generation=generation), SCHEMA)
         assert store.holder(SCHEMA["schema"]) is None
 
+    def test_a_claim_beside_another_workers_is_stale(self, store: Store) -> None:
+        """Two workers saw the same record: one of them may not give the same role a second port."""
+        env = stored(store)
+        kept = store.claim(env, {"port/app": Claim("port lb", "10001")})
+        with pytest.raises(Stale):
+            store.claim(env, {"port/app": Claim("port lb", "10002")})
+        assert store.taken("port lb") == {"10001": "qa-foo"}
+        assert now(store, env).claims == kept.claims
+
     def test_a_claim_without_a_record_is_stale(self, store: Store) -> None:
         """A late worker holds nothing that nobody would ever free."""
         with pytest.raises(Stale):

@@ -98,4 +98,9 @@ def _reconcile(
             raise
         logger.exception("a pass keeps failing")  # an alarm counts these words
         return
-    logger.info("a pass", phase=env.phase if env else "gone", why=message.get("why", "change"))
+    logger.info(
+        "a pass",
+        phase=env.phase if env else "gone",
+        blocked=env is not None and env.needs_a_person,  # an alarm counts this
+        why=message.get("why", "change"),
+    )

@@ -95,7 +95,7 @@ def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
     if blueprint.pipeline.start == "checks" and branches:
         gate = [Checks(branches, blueprint.pipeline.required_checks)]
     return Plan(
-        claims=Claims(clients.client("elbv2"), store, blueprint),
+        claims=Claims(clients.client("elbv2"), store, blueprint, clients.installation),
         build=[
             [*gate, *data, *of(TargetGroup, web)],
             [pipeline, *images, *of(TaskDefinition, roles), *of(Listener, web)],

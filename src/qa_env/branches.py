@@ -47,10 +47,12 @@ class GitHubBranches:
 
     def shows(self, repository: str) -> bool:
         try:
-            default = str(self.github.get(f"/repos/{repository}")["default_branch"])
+            answer = self.github.get(f"/repos/{repository}")
         except LookupError as error:
             raise _unseen(repository) from error
-        return self.head(repository, default) is not None
+        if not isinstance(answer, dict) or not answer.get("default_branch"):
+            raise NotReady("GitHub's answer is no repository; asking again")
+        return self.head(repository, str(answer["default_branch"])) is not None
 
     def _matching(self, repository: str, beginning: str) -> Iterator[tuple[str, str]]:
         """(branch, commit) of every branch whose name begins so."""

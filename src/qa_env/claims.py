@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from qa_env import aws
+from qa_env import aws, elbv2, naming
 from qa_env.blueprint import Blueprint, LoadBalancer, data_name
 from qa_env.errors import Blocked, NotReady
 from qa_env.model import (
@@ -42,6 +42,7 @@ class Claims:
     elbv2: ElasticLoadBalancingv2Client
     store: Store
     blueprint: Blueprint
+    installation: str
 
     def ensure(self, env: Environment) -> tuple[Environment, Outputs]:
         """The environment with everything it must hold; Blocked if something cannot be had.
@@ -75,7 +76,26 @@ class Claims:
         """What it still holds though its record was lost: so its address stays, and no place is lost."""
         scopes = [*(port_scope(lb.arn) for lb in self.blueprint.load_balancers), REDIS_DATABASES]
         held = [one for scope in scopes for one in self.store.held(scope)]
-        return {name: claim for slug, name, claim in held if slug == env.slug and name not in env.claims}
+        kept = {name: claim for slug, name, claim in held if slug == env.slug and name not in env.claims}
+        for role in self.blueprint.web_roles:
+            if port_key(role) not in kept and port_key(role) not in env.claims:
+                kept |= {port_key(role): claim for claim in self._listening(env, role)}
+        return kept
+
+    def _listening(self, env: Environment, role: str) -> Iterator[Claim]:
+        """The port of a listener that stands for the role already: the table was lost, the world was not."""
+        with aws.doing(f"looking for an earlier listener of {env.slug} {role}"):
+            try:
+                name = naming.target_group(env.slug, role)
+                (group,) = self.elbv2.describe_target_groups(Names=[name])["TargetGroups"]
+            except self.elbv2.exceptions.TargetGroupNotFoundException:
+                return
+            for lb in set(group["LoadBalancerArns"]) & {one.arn for one in self.blueprint.load_balancers}:
+                listeners = {one["ListenerArn"]: one["Port"] for one in elbv2.listeners(self.elbv2, lb)}
+                for arn, tags in elbv2.tags(self.elbv2, listeners).items():
+                    is_mine = naming.owner_of(tags, self.installation) == env.slug
+                    if is_mine and tags.get(naming.TAG_ROLE) == role:
+                        yield Claim(port_scope(lb), str(listeners[arn]))
 
     def _names(self, env: Environment, turn: int) -> Iterator[tuple[str, Claim]]:
         """Names are unique in the whole installation: two secrets may well lead to one server."""

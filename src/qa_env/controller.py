@@ -249,6 +249,12 @@ class Controller:
         return env, self._condition(env, BRANCH, State.READY, "GitHub was asked"), None
 
     def _last_word(self, env: Environment) -> Condition:
+        prefix = self.blueprints[env.repository].branch_prefix
+        if env.desired is Desired.PRESENT and not env.branch.startswith(prefix):
+            deaf = f"branches begin with {prefix} now, so nobody will say when {env.branch!r} is deleted"
+            return self._condition(
+                env, BRANCH, State.BLOCKED, f"{deaf}: put branch_prefix back, or delete it on the page"
+            )
         if env.commit or env.desired is Desired.ABSENT:
             return self._condition(env, BRANCH, State.READY, "as the last webhook said")
         return self._condition(env, BRANCH, State.WAITING, "waiting for the push that names the commit")
@@ -259,7 +265,8 @@ class Controller:
         Its refs lag behind its webhooks by seconds, so an answer that contradicts a young wish is asked for
         again, and a branch that vanished without a webhook must be seen missing twice, well apart.
         """
-        if _wants(wish) == _wants(env) or (env.desired is Desired.PRESENT and not env.commit):
+        names_the_commit = wish.desired is env.desired is Desired.PRESENT and not env.commit
+        if _wants(wish) == _wants(env) or names_the_commit:
             return ""
         if self.clock() - env.generation / 1000 < BELIEF:
             return "GitHub does not show what the webhook said yet; looking again"
@@ -274,7 +281,7 @@ class Controller:
 
     def _brake(self, env: Environment, wish: Environment, branches: Branches) -> str:
         """Why a branch that vanished without a webhook is not given up, empty if it may be."""
-        unasked = env.desired is Desired.PRESENT and env.commit and wish.desired is Desired.ABSENT
+        unasked = env.desired is Desired.PRESENT and wish.desired is Desired.ABSENT
         if not unasked:
             return ""
         return brake.on_branches(self.blueprints[env.repository], branches, self.store.all())

@@ -296,6 +296,14 @@ class Environment:
         return Phase.DEPLOYING if self._is_built else Phase.BUILDING
 
     @property
+    def needs_a_person(self) -> bool:
+        """Is something blocked, whatever the phase? A teardown that is stuck is still called deleting."""
+        return any(
+            c.state is State.BLOCKED and c.generation == self.generation and not is_report(name)
+            for name, c in self.conditions.items()
+        )
+
+    @property
     def _sleeps(self) -> bool:
         services = [c for n, c in self.conditions.items() if n.startswith("service/")]
         return any(c.outputs.get("asleep") for c in services if c.state is not State.GONE)

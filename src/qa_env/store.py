@@ -94,7 +94,7 @@ class Store(Protocol):
         """Replace a torn-down record by a fresh one that keeps its claims; Stale if it moved on."""
 
     def claim(self, env: Environment, claims: Mapping[str, Claim]) -> Environment:
-        """Take all of these or none (Taken); Stale if the record moved on."""
+        """Take all of these or none (Taken); Stale if the record moved on or holds other claims by now."""
 
     def save(self, env: Environment) -> None:
         """Write the conditions, if the generation still is the one worked on; otherwise Stale."""
@@ -206,14 +206,17 @@ class DynamoStore:
     def claim(self, env: Environment, claims: Mapping[str, Claim]) -> Environment:
         claimed = replace(env, claims={**env.claims, **claims})
         puts = [self._put_claim(env.slug, name, claim) for name, claim in claims.items()]
+        # Two workers must not each claim a port for the same role, of which the record would know one.
+        is_as_seen = "claims = :seen" if env.claims else "(attribute_not_exists(claims) OR claims = :seen)"
         update = {
             "TableName": self.table.name,
             "Key": _record_key(env.slug),
             "UpdateExpression": "SET claims = :claims",
-            "ConditionExpression": "attribute_exists(pk) AND generation = :generation",
+            "ConditionExpression": f"attribute_exists(pk) AND generation = :generation AND {is_as_seen}",
             "ExpressionAttributeValues": {
                 ":claims": _claims_text(claimed.claims),
                 ":generation": env.generation,
+                ":seen": _claims_text(env.claims),
             },
         }
         try:
@@ -507,7 +510,7 @@ def _conditions(stored: Mapping[str, Any]) -> dict[str, Condition]:
         name: Condition(
             state=_state(values["state"]),
             message=str(values.get("message", "")),
-            outputs=dict(values.get("outputs", {})),
+            outputs={output: str(value) for output, value in dict(values.get("outputs", {})).items()},
             generation=int(values.get("generation", 0)),
             since=str(values.get("since", "")),
             unexpected=bool(values.get("unexpected")),

@@ -112,9 +112,12 @@ class Summary:
 
     @property
     def stages(self) -> list[Stage]:
-        """The pipeline's stages as they were last seen."""
-        known = json.loads(self._pipeline.outputs.get("stages") or "[]")
-        return [Stage(one["name"], one.get("status", ""), one.get("url", "")) for one in known]
+        """The pipeline's stages as they were last seen; none where they cannot be read: the list goes on."""
+        try:
+            known = json.loads(self._pipeline.outputs.get("stages") or "[]")
+            return [Stage(one["name"], one.get("status", ""), one.get("url", "")) for one in known]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return []
 
     @property
     def tasks(self) -> list[Task]:

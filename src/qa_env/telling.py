@@ -32,7 +32,7 @@ def headline(summary: Summary) -> str:
 
 def reason(summary: Summary) -> str:
     """The first thing that failed or blocks, in one line; empty where all is well."""
-    if summary.phase not in (Phase.FAILED, Phase.BLOCKED):
+    if summary.phase is not Phase.FAILED and not summary.env.needs_a_person:
         return ""
     return cut(one_line(next(iter(summary.reasons), "")), REASON_MAX)
 

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -245,6 +246,16 @@ class TestFailures:
         monkeypatch.setattr(queue.store, "desire", out_of_order)
         assert queue.deliver(change("qa/foo"), received=received) == ["0"]
         assert queue.postponed == [("receipt-0", seconds)]
+
+    def test_an_alarm_can_count_what_needs_a_person(
+        self, queue: Queue, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Whatever the phase is called: template.yaml's filter looks at this field."""
+        caplog.set_level(logging.INFO)
+        queue.deliver(change("qa/foo"))
+        assert [one.blocked for one in caplog.records if one.message == "a pass"] == [False]
+        template = (Path(__file__).parents[2] / "template.yaml").read_text("utf-8")
+        assert '{ $.message = "a pass" && $.blocked IS TRUE }' in template
 
     def test_a_repaired_environment_goes_on(self, queue: Queue) -> None:
         """The same message, once the trouble is over."""

@@ -41,8 +41,11 @@ class Keyspace:
         claim = self._held(env)
         if claim is None:
             return
-        cursor = env.remembered(self.kind).get("cursor", "0")
-        answer = self._ask("delete", **self._place(claim), cursor=cursor)
+        known = env.remembered(self.kind)
+        place = self._place(claim)
+        if place["mode"] == "namespace":  # the blueprint's may be another one by now
+            place["database"] = int(known.get("database", self.redis.database))
+        answer = self._ask("delete", **place, cursor=known.get("cursor", "0"))
         if "gone" not in answer:
             raise NotReady(f"removing redis keys: {answer['removed']} so far", cursor=answer["cursor"])
 
