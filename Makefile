@@ -16,8 +16,8 @@ export ARCHITECTURE
 export BLUEPRINTS := $(abspath $(BLUEPRINTS))
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help setup servers browser test check format lint types layers template demo run screenshots event \
-        bench build deploy schema clean
+.PHONY: help setup servers browser test check format lint types layers template demo run screenshots event chaos crash \
+        bench build deploy redrive schema clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,8 +89,15 @@ template: setup .venv-sam/.stamp
 	@$(VENV)/bin/cfn-lint --regions eu-west-1 -- build/expanded.json
 	@$(SAM) validate --lint --region eu-west-1
 
+chaos: setup ## Random histories of everything that can go wrong (SEEDS=1000 FIRST=0 JOBS=2); docs/reliability.md
+	@$(MODULE) tests.chaos.histories --seeds $(or $(SEEDS),200) --first $(or $(FIRST),0) --jobs $(or $(JOBS),2)
+
+crash: setup ## The life of an environment, with a crash at every call (EVERY=1 JOBS=2); docs/reliability.md
+	@$(MODULE) tests.chaos.crash --every $(or $(EVERY),1) --jobs $(or $(JOBS),2)
+
 bench: setup ## Measure, never judge: what the list page costs (docs/performance.md has the figures)
 	@$(MODULE) bench.list_page
+	@$(MODULE) bench.load
 
 # --- Installing it in an AWS account ------------------------------------------------------------------------
 
@@ -103,6 +110,9 @@ build: setup .venv-sam/.stamp ## Build the functions from blueprints/ (ARCHITECT
 
 deploy: build ## Build, then ask and deploy to AWS (sam deploy --guided)
 	@$(SAM) deploy --guided
+
+redrive: setup ## Bring dead letters back to the queue, saying what each is about (DRY=1: only list, STACK=name)
+	@$(MODULE) scripts.redrive $(if $(STACK),--stack "$(STACK)") $(if $(DRY),--dry-run)
 
 clean: ## Remove what was built (the virtual environments stay)
 	@rm -rf build .aws-sam .mypy_cache .ruff_cache .hypothesis .pytest_cache

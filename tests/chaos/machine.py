@@ -1,0 +1,477 @@
+"""An installation with several repositories and branches, in the hands of chance.
+
+Each method that begins with `do_` is one step: Git moves, a webhook arrives, a function runs and may die,
+AWS works, somebody deletes a thing by hand, a record or the whole table is lost, GitHub shows nothing. The
+machine keeps the truth (`heads`) beside what the product was told, and watches what must never happen while
+it happens (`tests/chaos/invariants.py` has what must hold after every step and in the end).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from unittest.mock import patch
+
+from qa_env import app, naming
+from qa_env.audit import Audit, Report
+from qa_env.blueprint import Blueprint
+from qa_env.errors import NotReady, Rejected
+from qa_env.model import Change, Desired, Environment, Orphan, Ref, Slug, Wish
+from qa_env.tagged import Tagged
+from tests.chaos.gate import Call, Fault, gated
+from tests.chaos.life import REPEATED, Life, Message
+from tests.chaos.mutants import SOUND, Mutant
+from tests.fakes import FakeBranches, FakeDatastores
+from tests.installation import REPOSITORY, blueprint
+from tests.strict_aws import strict_aws
+
+OTHER = "example/other"
+BRANCHES = {"qa/a": REPOSITORY, "qa/b": REPOSITORY, "qa/c": REPOSITORY, "qa/x": OTHER}
+PREFIXES = {REPOSITORY: "", OTHER: "other"}
+SERVICES = ("elbv2", "ecs", "codepipeline", "dynamodb", "mysql", "redis", "github", "ecr", "sqs")
+KINDS = (*(fault for fault in Fault), "another worker")
+LOOKS = 2  # that end a teardown
+MANY = 3  # environments that no brake lets go at once
+FOREIGN_SCHEMA, FOREIGN_KEYS = "qa-foo-other", "qa_foo_other"
+
+
+@dataclass
+class Trouble:
+    """What goes wrong in the next invocation, and at which of its calls."""
+
+    kind: str
+    at: int
+
+
+class Guarded(FakeDatastores):
+    """Data that shows every drop to a watcher before it happens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watch: Callable[[str], None] = lambda schema: None
+
+    def __call__(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        if (request["store"], request["action"]) == ("mysql", "delete"):
+            self.watch(request["name"])
+        return super().__call__(request)
+
+
+@dataclass
+class Chaos(Life):
+    """`heads` is Git's truth, `webhooks` what GitHub has not delivered yet."""
+
+    datastores: Guarded = field(default_factory=Guarded)
+    others: Blueprint | None = None
+    mutant: Mutant = SOUND
+    webhooks: list[Change] = field(default_factory=list)
+    dismissed: dict[str, str] = field(default_factory=dict)
+    trouble: Trouble | None = None
+    down: set[str] = field(default_factory=set)
+    blind: bool = False
+    lost: set[Slug] = field(default_factory=set)
+    misled: Counter[Slug] = field(default_factory=Counter)
+    commits: int = 0
+    passes: dict[Slug, int] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+    foreign_at_first: list[str] = field(default_factory=list)
+    _under_way: Slug | None = None
+
+    # --- what the machine is made of ----------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Once everything stands behind the gate."""
+        assert self.others
+        self.gate.decide = self._decide
+        self.datastores.watch = self._watch_drop
+        self.foreign_at_first = self.foreign()
+        plans = {b.repository: self.plan(b) for b in (self.blueprint, self.others)}
+        sound = replace(
+            self.controller,
+            blueprints={b.repository: b for b in (self.blueprint, self.others)},
+            plan=lambda one: plans[one.repository],
+        )
+        self.controller = self.mutant.controller(sound)
+        self.watched = [
+            replace(app.watched(self.clients, self.store, one), branches=self.branches)
+            for one in (self.blueprint, self.others)
+        ]
+
+    def slug_of(self, branch: str) -> Slug:
+        return naming.slug(PREFIXES[BRANCHES[branch]], BRANCHES[branch], branch)
+
+    @property
+    def records(self) -> dict[Slug, Environment]:
+        """The table as it is, unseen by the gate."""
+        return self.store._fake.records
+
+    def _decide(self, call: Call) -> Fault | None:
+        if call.service in self.down:
+            return Fault.ERROR
+        trouble = self.trouble
+        if trouble is None:
+            return None
+        trouble.at -= 1
+        waits = trouble.kind == Fault.STALE and not (call.can_be_stale and call.service != "github")
+        if trouble.at > 0 or waits:
+            return None
+        self.trouble = None
+        if trouble.kind == "another worker":
+            self._work_beside(call)
+            return None
+        if trouble.kind == Fault.STALE and self._under_way:
+            self.misled[self._under_way] += 1
+        return Fault(trouble.kind)
+
+    def _work_beside(self, call: Call) -> None:
+        """The message was seen by a second function, which is done before the first goes on."""
+        if call.function == "reconcile" and self._under_way:
+            with self._survive(), self.gate.invocation("reconcile"):
+                self.controller.reconcile(self._under_way)
+
+    def _receive(self, message: Message) -> None:
+        if "orphan" in message.body or "why" in message.body or "change" in message.body:
+            self.passes[message.slug] = self.passes.get(message.slug, 0) + 1
+        self._under_way = message.slug
+        try:
+            super()._receive(message)
+        finally:
+            self._under_way = None
+
+    def _watch_drop(self, schema: str) -> None:
+        """A schema is dropped only for a record that is to be absent or whose reset is due."""
+        holders = [env for env in self.records.values() if _holds(env, schema)]
+        if not holders:
+            self.violations.append(f"schema {schema} is dropped though no record holds it")
+        for env in holders:
+            if env.desired is Desired.PRESENT and not env.reset_due:
+                self.violations.append(f"schema {schema} is dropped though {env.slug} is wanted")
+
+    def watch_begin(self, env: Environment) -> None:
+        """A teardown begins: not of what lives, as far as anybody could know."""
+        alive = env.branch in self.heads and self.dismissed.get(env.branch) != self.heads[env.branch]
+        if alive and self.branches:
+            self.violations.append(f"{env.slug} is torn down though GitHub has {env.branch}")
+        orphaned = {slug for slug in self.lost if slug not in self.records or not self.records[slug].branch}
+        if not env.branch and env.slug in self.lost and len(orphaned) >= MANY:
+            self.violations.append(f"{env.slug} is torn down because the table was lost")
+
+    def watch_forget(self, env: Environment) -> None:
+        """Forgotten means that nothing is left, unless both looks were given an old answer."""
+        if self.misled.pop(env.slug, 0) < LOOKS and (left := self.left_of(env.slug)):
+            self.violations.append(f"{env.slug} is forgotten, and there is still {left}")
+
+    def things_of(self, slug: Slug) -> list[tuple[str, str]]:
+        return [(kind, name) for kind, name in self.things() if _is_of(slug, name)]
+
+    def foreign(self) -> list[str]:
+        """What is not ours, as names and settings."""
+        ours = {self.slug_of(branch) for branch in BRANCHES}
+        found = [f"{kind} {name}" for kind, name in self.things() if not any(_is_of(s, name) for s in ours)]
+        stg = [repr(one.settings) for one in self.aws.ecs._services.values() if one.name.startswith("stg")]
+        return sorted(one for one in found + stg if "-page-" not in one)
+
+    def images_of(self, slug: Slug) -> list[str]:
+        images = self.client("ecr").list_images(repositoryName=self.world.repository)["imageIds"]
+        return [one["imageTag"] for one in images if naming.is_image_of(slug, one["imageTag"])]
+
+    def client(self, service: str) -> Any:
+        """The test's own eyes: outside of an invocation the gate does not look."""
+        return self.aws.client(service)
+
+    def pass_over_once(self, slug: Slug) -> list[str]:
+        """One more pass; the names of the calls that changed something."""
+        seen = len(self.gate.calls)
+        with self.gate.invocation("reconcile"):
+            self.controller.reconcile(slug)
+        changes = [call.name for call in self.gate.calls[seen:] if not call.is_read]
+        return [name for name in changes if name not in REPEATED]
+
+    def left_of(self, slug: Slug) -> list[str]:
+        """What the world holds of one environment, apart from the table."""
+        found = [f"{kind} {name}" for kind, name in self.things_of(slug)]
+        data = {f"schema {name}" for name in self.datastores.schemas if name == slug}
+        data |= {f"keys {name}" for name in self.datastores.keys if name == slug.replace("-", "_")}
+        return sorted({*found, *data})
+
+    def things(self) -> Iterator[tuple[str, str]]:
+        """(kind, name) of everything in AWS that bears a name of ours, read from behind the stand-ins."""
+        elbv2 = self.aws.elbv2._backend
+        for group in elbv2.target_groups.values():
+            yield "target group", group.name
+        for balancer in elbv2.load_balancers.values():
+            for listener in balancer.listeners.values():
+                slug = elbv2.tagging_service.get_tag_dict_for_resource(listener.arn).get(
+                    naming.TAG_ENVIRONMENT
+                )
+                if slug:
+                    yield "listener", f"{slug}-{listener.port}"
+        for (_, name), service in self.aws.ecs._services.items():
+            if service.status != "INACTIVE":
+                yield "service", name
+        for name in self.engine.pipelines:
+            yield "pipeline", f"{name}-"
+
+    # --- Git and GitHub -----------------------------------------------------------------------------------
+
+    def do_push(self, branch: str) -> None:
+        """A commit; GitHub will say so sometime."""
+        self.commits += 1
+        commit = f"{self.commits:040x}"
+        before, self.heads[branch] = self.heads.get(branch, "0" * 40), commit
+        self._show_heads()
+        if before == "0" * 40:
+            self.webhooks.append(self._change(branch, Ref.PRESENT, "", "", "create"))
+        self.webhooks.append(self._change(branch, Ref.PRESENT, commit, before, "push"))
+
+    def do_delete(self, branch: str) -> None:
+        """The branch goes; GitHub will say so twice."""
+        if branch not in self.heads:
+            return
+        before = self.heads.pop(branch)
+        self._show_heads()
+        self.webhooks.append(self._change(branch, Ref.ABSENT, "", before, "push"))
+        self.webhooks.append(self._change(branch, Ref.ABSENT, "", "", "delete"))
+
+    def do_bad_push(self, branch: str, stage: str) -> None:
+        """A commit that cannot be built or migrated."""
+        self.do_push(branch)
+        self.failing.add((stage, self.heads[branch]))
+
+    def do_hear(self, which: int, again: bool) -> None:
+        """One of the webhooks arrives, whichever; perhaps it will do so again."""
+        if self.webhooks:
+            change = self.webhooks[which % len(self.webhooks)]
+            self.hear(change)
+            if not again:
+                self.webhooks.remove(change)
+
+    def do_lose_webhook(self, which: int) -> None:
+        if self.webhooks:
+            self.webhooks.pop(which % len(self.webhooks))
+
+    def do_github_goes_blind(self) -> None:
+        """It answers, and shows no branch at all."""
+        self.blind = True
+        self._show_heads()
+
+    def do_github_errs(self) -> None:
+        if self.branches:
+            self.branches.error = NotReady("GitHub answers 500")
+
+    def do_github_recovers(self) -> None:
+        self.blind = False
+        if self.branches:
+            self.branches.error = None
+        self._show_heads()
+
+    def hear(self, change: Change) -> None:
+        """The webhook's message is on the queue."""
+        if change.commit and self.dismissed.get(change.branch):
+            self.dismissed.pop(change.branch)
+        self.lost.discard(Slug(change.slug))
+        self.queue.append(Message(Slug(change.slug), {"slug": change.slug, "change": change.to_dict()}))
+
+    def _change(self, branch: str, ref: Ref, commit: str, before: str, event: str) -> Change:
+        return Change(
+            self.slug_of(branch),
+            BRANCHES[branch],
+            branch,
+            ref,
+            commit,
+            before=before,
+            pushed_at=int(self.now),
+            by="dev",
+            event=event,
+        )
+
+    def _show_heads(self) -> None:
+        if self.branches:
+            shown = {} if self.blind else self.heads
+            self.branches.heads = {(BRANCHES[branch], branch): head for branch, head in shown.items()}
+            self.branches.visible = not self.blind
+
+    # --- the product's functions --------------------------------------------------------------------------
+
+    def do_receive(self, kind: str, at: int) -> None:
+        """One message is handed to `reconcile`; at its call number `at` something goes wrong."""
+        self.trouble = Trouble(kind, at)
+        if message := self._next():
+            self._receive(message)
+        self.trouble = None
+
+    def do_receive_well(self, times: int) -> None:
+        for _ in range(times):
+            if message := self._next():
+                self._receive(message)
+
+    def do_lose_event(self, which: int) -> None:
+        """A wake-up that was never sent."""
+        wakes = [one for one in self.queue if "why" in one.body]
+        if wakes:
+            self.queue.remove(wakes[which % len(wakes)])
+
+    def do_tick(self) -> None:
+        self.now += 60
+        self._sweep()
+
+    def do_audit(self, world: bool) -> None:
+        self.audit_now(world=world)
+
+    def audit_now(self, **how: Any) -> Report | None:
+        tagged = Tagged(
+            self.aws.client("resourcegroupstaggingapi"), self.aws.client("ecs"), self.clients.installation
+        )
+        audit = Audit(self.store, self.watched, tagged, [], self._send, clock=self._tick)
+        with self._survive(), self.gate.invocation("audit"):
+            return audit.run(**how)
+        return None
+
+    def _send(self, slug: Slug, message: Mapping[str, Any]) -> None:
+        if "orphan" in message:
+            Orphan.from_dict(message["orphan"])
+        self.queue.append(Message(slug, {"slug": slug, **message}))
+
+    def do_ask(self, branch: str, wish: Wish) -> None:
+        """A button of the page."""
+        env = self.records.get(self.slug_of(branch))
+        try:
+            self.watch.ask(self.slug_of(branch), wish, "hanako")
+        except Rejected:
+            return
+        if wish is Wish.DELETE and env and env.branch:
+            self.dismissed[branch] = env.commit
+
+    # --- AWS and people -----------------------------------------------------------------------------------
+
+    def do_pipelines(self, steps: int) -> None:
+        for _ in range(steps):
+            self.engine.step()
+
+    def do_tasks(self) -> None:
+        """Services start and drain."""
+        self.aws.ecs.settle_all()
+        self.aws.ecs.drain_all()
+        self.memory.forget("load balancers and tasks")
+
+    def do_wait(self, seconds: int) -> None:
+        self.now += seconds
+
+    def do_break(self, service: str) -> None:
+        """A service that answers nothing but errors until it is repaired."""
+        self.down.add(service)
+
+    def do_repair(self) -> None:
+        self.down.clear()
+
+    def redrive(self) -> None:
+        """The operator puts what was given up back onto the queue."""
+        for message in self.dead:
+            self.queue.append(Message(message.slug, message.body))
+        self.dead.clear()
+
+    def do_delete_by_hand(self, kind: str, branch: str) -> None:
+        """Somebody tidies up in the console."""
+        slug = self.slug_of(branch)
+        match kind:
+            case "listener":
+                self._drop_listeners(slug)
+            case "service":
+                self._drop_services(slug)
+            case "pipeline":
+                self.engine.pipelines.pop(slug, None)
+            case "schema":
+                self.datastores.schemas.discard(slug)
+                self.datastores.migrated.pop(slug, None)
+            case "keys":
+                self.datastores.keys.pop(slug.replace("-", "_"), None)
+
+    def do_lose_record(self, branch: str, claims: bool) -> None:
+        self._lose(self.slug_of(branch), claims)
+
+    def do_lose_table(self, claims: bool) -> None:
+        """All records, perhaps with their claims and with the history."""
+        gone = list(self.records)
+        for slug in gone:
+            self._lose(slug, claims)
+        self.lost = {slug for slug in gone if self.left_of(slug)}
+
+    def _lose(self, slug: Slug, claims: bool) -> None:
+        self.records.pop(slug, None)
+        store = self.store._fake
+        store.claims = {c: s for c, s in store.claims.items() if s != slug or not claims}
+
+    def _drop_listeners(self, slug: Slug) -> None:
+        elbv2 = self.aws.client("elbv2")
+        arns = [
+            listener.arn
+            for balancer in self.aws.elbv2._backend.load_balancers.values()
+            for listener in balancer.listeners.values()
+        ]
+        for arn in arns:
+            (tags,) = elbv2.describe_tags(ResourceArns=[arn])["TagDescriptions"]
+            if {"Key": naming.TAG_ENVIRONMENT, "Value": slug} in tags["Tags"]:
+                elbv2.delete_listener(ListenerArn=arn)
+
+    def _drop_services(self, slug: Slug) -> None:
+        for (cluster, name), service in list(self.aws.ecs._services.items()):
+            if _is_of(slug, name) and service.status == "ACTIVE":
+                self.aws.client("ecs").delete_service(cluster=cluster, service=name, force=True)
+
+
+def _holds(env: Environment, schema: str) -> bool:
+    return any(claim.scope == "schema" and claim.name == schema for claim in env.claims.values())
+
+
+def _is_of(slug: Slug, name: str) -> bool:
+    return name.rpartition("-")[0] == slug
+
+
+@contextmanager
+def chaotic(*, asks_github: bool, mutant: Mutant = SOUND) -> Iterator[Chaos]:
+    """An account with STG, things of others and nothing of ours."""
+    with strict_aws() as aws:
+        world = aws.world()
+        web = {"copy_of": world.stg_web, "container": "web", "port": 3000, "log_group": "/qa/app"}
+        roles = {
+            "app": web,
+            "worker": {"copy_of": world.stg_worker, "container": "worker", "log_group": "/qa/worker"},
+        }
+        first = blueprint(world, roles=roles)
+        second = first.model_copy(
+            update={
+                "repository": OTHER,
+                "slug_prefix": PREFIXES[OTHER],
+                "database": first.database.model_copy(update={"prefix": PREFIXES[OTHER]}),
+                "redis": first.redis.model_copy(update={"prefix": PREFIXES[OTHER]}),
+            }
+        )
+        branches = FakeBranches() if asks_github else None
+        chaos = Chaos(aws, world, first, branches, reports=False, others=second, mutant=mutant)
+        with ExitStack() as stack:
+            stack.enter_context(patch.object(aws, "handle", chaos.memory))
+            stack.enter_context(gated(chaos, "memory", gate=chaos.gate))
+            stack.enter_context(mutant.patched())
+            chaos.datastores.schemas.add(FOREIGN_SCHEMA)
+            chaos.datastores.keys[FOREIGN_KEYS] = 1
+            _watched(chaos)
+            chaos.begin()
+            yield chaos
+
+
+def _watched(chaos: Chaos) -> None:
+    """The two writes that decide about life and death are looked at before they are made."""
+    store = chaos.store._fake
+    begin, forget = chaos.mutant.begin(store), chaos.mutant.forget(store)
+
+    def watched_begin(env: Environment) -> None:
+        begin(env)
+        chaos.watch_begin(chaos.records[env.slug])
+
+    def watched_forget(env: Environment) -> None:
+        forget(env)
+        chaos.watch_forget(env)
+
+    store.begin, store.forget = watched_begin, watched_forget

@@ -1,0 +1,138 @@
+"""Known-bad variants of the loop. Each breaks one rule of the design; a suite that misses one is too weak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+from qa_env import brake
+from qa_env.controller import Controller, Plan
+from qa_env.model import Condition, Desired, Environment, Outputs, Resource, State, key
+from tests.fakes import MemoryStore
+
+Begin = Callable[[Environment], None]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """The loop as it is; a mutant overrides one thing."""
+
+    name: str = "the loop"
+    caught_by: tuple[int, ...] = ()
+    """Seeds of histories that are known to notice it."""
+
+    def controller(self, sound: Controller) -> Controller:
+        return sound
+
+    def begin(self, store: MemoryStore) -> Begin:
+        return store.begin
+
+    def forget(self, store: MemoryStore) -> Begin:
+        return store.forget
+
+    @contextmanager
+    def patched(self) -> Iterator[None]:
+        """As long as the installation lives."""
+        yield
+
+
+SOUND = Mutant()
+
+
+class StopsAtNotReady(Controller):
+    def _wave(self, env: Environment, wave: Sequence[Resource], act: Any, said: Any, errors: Any) -> Any:
+        if any(c.state is State.WAITING for name, c in said.items() if name != "branch"):
+            return env
+        return super()._wave(env, wave, act, said, errors)
+
+
+class ForgetsEarly(Controller):
+    def _gone_twice(self, before: Environment, after: Environment) -> bool:
+        return all(c.state in (State.GONE, State.READY) for c in after.conditions.values())
+
+
+class AlwaysForgets(Controller):
+    def _gone_twice(self, before: Environment, after: Environment) -> bool:
+        return True
+
+
+class TrustsTheRecord(Controller):
+    def _try(
+        self, resource: Resource, env: Environment, act: Callable[[Resource, Environment], Outputs | None]
+    ) -> tuple[Condition, Exception | None]:
+        known = env.conditions.get(key(resource.kind, resource.name))
+        if known and known.state is State.READY and known.generation == env.generation:
+            return known, None
+        return super()._try(resource, env, act)
+
+
+class DeletesWhatItRemembers(Controller):
+    def _tear_down(self, env: Environment, plan: Plan) -> Any:
+        kept = [[r for r in wave if key(r.kind, r.name) in env.conditions] for wave in plan.tear_down]
+        return super()._tear_down(env, replace(plan, tear_down=kept))
+
+
+@dataclass(frozen=True)
+class OfController(Mutant):
+    kind: type[Controller] = Controller
+
+    def controller(self, sound: Controller) -> Controller:
+        """The same controller of another class."""
+        return self.kind(**{name: getattr(sound, name) for name in sound.__dataclass_fields__})
+
+
+class ForgetsWithoutTheGeneration(Mutant):
+    """A push between the look and the forgetting is forgotten as well."""
+
+    def forget(self, store: MemoryStore) -> Begin:
+        def forget(env: Environment) -> None:
+            current = store.records.get(env.slug)
+            if current:
+                store.records[env.slug] = replace(current, generation=env.generation, desired=Desired.ABSENT)
+                MemoryStore.forget(store, env)
+
+        return forget
+
+
+class SavesWithoutTheGeneration(Mutant):
+    """A late worker writes a ghost, or an old state over a new one."""
+
+    @contextmanager
+    def patched(self) -> Iterator[None]:
+        def save(store: MemoryStore, env: Environment) -> None:
+            store.records[env.slug] = replace(store.records.get(env.slug, env), conditions=env.conditions)
+
+        with patch.object(MemoryStore, "save", save):
+            yield
+
+
+class AuditsWithoutTheBrake(Mutant):
+    @contextmanager
+    def patched(self) -> Iterator[None]:
+        with patch.object(brake, "allowed", lambda share, total: total):
+            yield
+
+
+class BelievesAnyListing(Mutant):
+    """A branch that is not shown is gone, however many are not shown."""
+
+    @contextmanager
+    def patched(self) -> Iterator[None]:
+        with patch.object(brake, "on_branches", lambda *_: ""):
+            yield
+
+
+MUTANTS = (
+    OfController("stops at the first NotReady", (0,), StopsAtNotReady),
+    OfController("forgets after the first look", (), ForgetsEarly),
+    OfController("forgets whatever is left", (), AlwaysForgets),
+    OfController("trusts the record's ready", (), TrustsTheRecord),
+    OfController("deletes only what the record remembers", (), DeletesWhatItRemembers),
+    ForgetsWithoutTheGeneration("forgets without the generation"),
+    SavesWithoutTheGeneration("saves without the generation"),
+    AuditsWithoutTheBrake("audits without the brake"),
+    BelievesAnyListing("believes any listing"),
+)
