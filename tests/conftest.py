@@ -1,20 +1,77 @@
-"""Fixtures that several suites share. Each worker of a parallel run has servers of its own."""
+"""Fixtures that several suites share, and a search of all output for secrets.
+
+Each worker of a parallel run has servers of its own.
+"""
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from local.servers import MariaDB, Redis
+from tests import canaries
+
+
+class Listener(logging.Handler):
+    """Searches what is logged, with everything that goes along with a message and is not always shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kinds.update(canaries.found_in(f"{self.format(record)}{vars(record)}"))
+
+    def heard(self) -> set[str]:
+        """The kinds of secrets since the last time."""
+        kinds, self.kinds = self.kinds, set()
+        return kinds
+
+
+LISTENER = Listener()
+
+
+def pytest_configure() -> None:
+    logging.getLogger().addHandler(LISTENER)
+    logging.getLogger("qa_env").setLevel(logging.INFO)  # as in the functions, whoever configures it first
+
+
+def pytest_unconfigure() -> None:
+    logging.getLogger().removeHandler(LISTENER)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """A test that shows a secret fails, whatever else it did; the report says which kind, and not the secret.
+
+    Searched are output, log and failure text of this phase: each is searched once.
+    """
+    report: pytest.TestReport = yield
+    sections = [text for title, text in report.sections if title.endswith(f" {report.when}")]
+    shown = canaries.found_in("\n".join([report.longreprtext, *sections]))
+    kinds = sorted(LISTENER.heard().union(shown))
+    if kinds:
+        report.longrepr = (
+            f"{item.nodeid} ({report.when}) shows a secret: {', '.join(kinds)}\n\n"
+            f"{canaries.masked(report.longreprtext)}"
+        )
+        report.outcome = "failed"
+    if kinds or canaries.found_in("\n".join(text for _, text in report.sections)):
+        report.sections = [(title, canaries.masked(text)) for title, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     """A real MariaDB server."""
     directory = tmp_path_factory.mktemp("mariadb")
-    with MariaDB(directory) as server:
+    server = MariaDB(directory)
+    server.password = canaries.MYSQL_PASSWORD
+    with server:
         yield server
     shutil.rmtree(directory)
 
@@ -23,6 +80,8 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     """A real Redis server."""
     directory = tmp_path_factory.mktemp("redis")
-    with Redis(directory) as server:
+    server = Redis(directory)
+    server.password = canaries.REDIS_PASSWORD
+    with server:
         yield server
     shutil.rmtree(directory)

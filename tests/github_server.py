@@ -11,7 +11,9 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-TOKEN = "github_pat_t0ps3cret"
+from tests import canaries
+
+TOKEN = canaries.GITHUB_TOKEN
 
 
 @dataclass

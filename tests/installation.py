@@ -125,9 +125,7 @@ class Installation:
     def audit(self, *, deliver: bool = True, **how: Any) -> Report:
         """One audit, then what it put on the queue."""
         watched = app.watched(self.clients, self.store, self.blueprint)
-        tagged = Tagged(
-            self.aws.client("resourcegroupstaggingapi"), self.aws.client("ecs"), self.clients.installation
-        )
+        tagged = Tagged(self.aws.client, self.clients.installation)
         audit = Audit(
             self.store,
             [replace(watched, branches=self.branches)],

@@ -15,10 +15,11 @@ from qa_env.blueprint import Blueprint
 from qa_env.controller import Controller, Plan
 from qa_env.github_api import GitHub
 from qa_env.model import Built, Condition, Desired, Environment, Resource, State
+from tests import canaries
 from tests.fakes import MemoryStore
 from tests.making import REPOSITORY, A, blueprint, environment, said
 
-TOKEN = "github_pat_t0ps3cret"
+TOKEN = canaries.GITHUB_TOKEN
 URL, ADMIN = "http://qa.example.com:10001/", "http://qa.example.com:10002/"
 LISTENERS = {"listener/admin": said(State.READY, url=ADMIN), "listener/app": said(State.READY, url=URL)}
 HOSTILE = "qa/`|<b>*_@team_#1&\"'![x](y){}<!--$(id);"

@@ -225,6 +225,15 @@ def test_what_bears_anothers_tag_is_not_ours(qa: Installation) -> None:
     assert report.adopted == []
 
 
+def test_what_the_tagging_api_only_still_shows_is_nothing(qa: Installation) -> None:
+    """It does so for hours after everything is gone."""
+    qa.aws.tagging.lag = 1000
+    settled(qa, "qa/foo")
+    qa.delete("qa/foo")
+    qa.settle()
+    assert twice(qa) == NOTHING
+
+
 def test_what_comes_back_after_its_removal_needs_a_person(qa: Installation) -> None:
     """No tombstone is written twice for what cannot be removed."""
     (slug,) = settled(qa, "qa/foo")
@@ -236,6 +245,19 @@ def test_what_comes_back_after_its_removal_needs_a_person(qa: Installation) -> N
     report = qa.audit()
     assert report.adopted == []
     assert any("was removed, and is still there" in why for why in report.refused)
+
+
+def test_a_record_that_cannot_be_read_is_a_record(qa: Installation) -> None:
+    """Neither adopted nor asked for anew: a person is told."""
+    (slug,) = settled(qa, "qa/foo")
+    key = {"pk": "environment", "sk": str(slug)}
+    record = qa.store.table.get_item(Key=key)["Item"]
+    qa.store.table.put_item(Item={**record, "conditions": "{"})
+    report = twice(qa, deliver=False)
+    assert (report.adopted, report.created) == ([], [])
+    assert report.refused
+    assert all(str(slug) in why for why in report.refused)
+    assert qa.datastores.schemas == {"qa-foo"}
 
 
 # --- the brake --------------------------------------------------------------------------------------------

@@ -171,6 +171,24 @@ def test_starting_right_after_creating_builds_twice(outside: Outside) -> None:  
     assert [build[2].commit for build in outside.builds] == [A, B]
 
 
+@pytest.mark.parametrize(
+    ("configuration", "executions"),
+    [({}, 2), ({"DetectChanges": "true"}, 2), ({"DetectChanges": "false"}, 1), ({"BranchName": "qa/bar"}, 1)],
+)
+def test_a_push_starts_whatever_does_not_say_no(
+    outside: Outside, configuration: dict[str, str], executions: int
+) -> None:  # B3-2
+    stage = source()
+    settings = stage["actions"][0]["configuration"]
+    del settings["DetectChanges"]
+    settings |= configuration
+    outside.aws.create_pipeline(pipeline=pipeline(stage, build()))
+    outside.engine.push("acme/shop", "qa/foo")
+    listed = outside.aws.list_pipeline_executions(pipelineName="qa-foo")["pipelineExecutionSummaries"]
+    triggers = [each["trigger"]["triggerType"] for each in listed]
+    assert triggers == ["Webhook", "CreatePipeline"][-executions:]
+
+
 def test_a_name_is_taken_once(outside: Outside) -> None:  # B3-15
     outside.create()
     with pytest.raises(outside.aws.exceptions.PipelineNameInUseException):
@@ -319,6 +337,14 @@ def test_lists_come_in_pages(outside: Outside) -> None:
         outside.aws.list_pipelines(nextToken="nonsense")
     with pytest.raises(outside.aws.exceptions.InvalidNextTokenException):
         outside.aws.list_pipelines(nextToken="1")
+
+
+def test_a_page_has_a_hundred_where_nobody_says(outside: Outside) -> None:
+    for number in range(101):
+        outside.aws.create_pipeline(pipeline=pipeline(name=f"qa-{number:03}"))
+    pages = list(outside.aws.get_paginator("list_pipelines").paginate())
+    assert [len(page["pipelines"]) for page in pages] == [100, 1]
+    assert len(outside.aws.list_pipelines(maxResults=1000)["pipelines"]) == 101
 
 
 def test_executions_are_listed_newest_first_in_pages(outside: Outside) -> None:

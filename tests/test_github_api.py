@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from qa_env import github_api
 from qa_env.errors import Blocked, NotReady
 from qa_env.github_api import GitHub
+from tests import canaries
 from tests.github_server import TOKEN, Answer, Server, serve
 
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+KEY = canaries.app_key()
+INSTALLATION_TOKEN = canaries.INSTALLATION_TOKEN
 
 
 def pem(key: Any, password: bytes | None = None) -> str:
@@ -57,7 +59,7 @@ def refusal(act: Callable[[], Any], error: type[Exception]) -> str:
         act()
     assert type(caught.value) is error
     told = "".join(traceback.format_exception(caught.value))
-    for secret in (TOKEN, APP["private_key"], "ghs_installation", "BEGIN PRIVATE KEY"):
+    for secret in (TOKEN, APP["private_key"], INSTALLATION_TOKEN, "BEGIN PRIVATE KEY"):
         assert secret not in told
     return str(caught.value)
 
@@ -422,7 +424,7 @@ class TestApp:
 
     def test_a_signed_jwt_buys_a_token(self, server: Server) -> None:
         """The JWT is for the App, short-lived, and used for nothing but the installation's token."""
-        server.answers[f"POST {TOKENS}"] = Answer({"token": "ghs_installation"}, 201)
+        server.answers[f"POST {TOKENS}"] = Answer({"token": INSTALLATION_TOKEN}, 201)
         server.answers["/x"] = Answer({"id": 1})
         assert github(server, APP).get("/x") == {"id": 1}
         first, second = server.authorizations
@@ -431,7 +433,7 @@ class TestApp:
         assert claims["iss"] == "12345"
         assert now - 90 < claims["iat"] <= now
         assert now < claims["exp"] <= now + 600
-        assert second == "Bearer ghs_installation"
+        assert second == f"Bearer {INSTALLATION_TOKEN}"
 
     def test_the_check_of_the_signature_can_fail(self) -> None:
         """A JWT signed by another key is none of ours."""
@@ -442,7 +444,7 @@ class TestApp:
 
     def test_the_token_is_kept_for_most_of_its_hour(self, server: Server) -> None:
         """One purchase for many calls; a new one before GitHub would refuse the old."""
-        server.answers[f"POST {TOKENS}"] = Answer({"token": "ghs_installation"}, 201)
+        server.answers[f"POST {TOKENS}"] = Answer({"token": INSTALLATION_TOKEN}, 201)
         server.answers["/x"] = Answer({})
         now = [1_800_000_000.0]
         made = GitHub(server.url, lambda: APP, clock=lambda: now[0])
@@ -456,7 +458,7 @@ class TestApp:
 
     def test_numbers_as_numbers(self, server: Server) -> None:
         """JSON has them, and people write them."""
-        server.answers[f"POST {TOKENS}"] = Answer({"token": "ghs_installation"}, 201)
+        server.answers[f"POST {TOKENS}"] = Answer({"token": INSTALLATION_TOKEN}, 201)
         server.answers["/x"] = Answer({})
         github(server, APP | {"app_id": 12345, "installation_id": 678}).get("/x")
         assert self.claims(server.authorizations[0].removeprefix("Bearer "))["iss"] == "12345"

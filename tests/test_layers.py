@@ -119,7 +119,7 @@ def test_the_receiver_imports_little() -> None:
     files, libraries = imports.closure("handlers.webhook", SOURCE)
     assert libraries == {"aws_lambda_powertools", "boto3", "botocore"}
     modules = {path.stem for path in files if path.parent.name == "qa_env"} - {"__init__"}
-    assert modules == {"errors", "github", "model", "naming", "receiver"}
+    assert modules == {"errors", "github", "model", "naming", "receiver", "redaction"}
 
 
 @pytest.mark.parametrize(

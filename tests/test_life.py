@@ -132,6 +132,15 @@ def test_failed_build_keeps_the_last_good_version(qa: Installation) -> None:
     assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
 
 
+def test_what_lists_do_not_show_yet_is_not_made_again(qa: Installation) -> None:
+    """A task definition that was registered a moment ago: the record knows its revision."""
+    qa.aws.hide_new("ecs:RegisterTaskDefinition", describes=3)
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+    assert len(qa.aws.calls_to("RegisterTaskDefinition")) == 3
+
+
 def test_two_environments_share_nothing(qa: Installation) -> None:
     """Every port is held once; deleting one environment leaves the other ready."""
     first, second = qa.push("qa/foo", A), qa.push("qa/foo-bar", B)

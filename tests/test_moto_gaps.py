@@ -6,8 +6,10 @@ upgrade that closes it is noticed and the rule of the layer can go.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -114,6 +116,22 @@ class TestElbv2:
         described = moto.elbv2.describe_listeners(LoadBalancerArn=balancer.arn)["Listeners"]
         assert len(described) == 101
 
+    def test_no_quota_of_rules(self, moto: Moto) -> None:
+        """B1-1. AWS: TooManyRules at 101."""
+        balancer = moto.balancer()
+        group = moto.group(balancer.vpc)
+        at = moto.listener(balancer.arn, group, 80)
+        for priority in range(1, 102):
+            moto.elbv2.create_rule(
+                ListenerArn=at,
+                Priority=priority,
+                Conditions=[{"Field": "path-pattern", "Values": ["/*"]}],
+                Actions=[{"Type": "forward", "TargetGroupArn": group}],
+            )
+
+        rules = moto.elbv2.describe_rules(ListenerArn=at, PageSize=400)["Rules"]
+        assert len(rules) == 102  # with the default rule
+
     def test_ports_have_no_upper_limit(self, moto: Moto) -> None:
         """D2-7. AWS: ValidationError."""
         balancer = moto.balancer()
@@ -208,6 +226,40 @@ class TestElbv2:
 
         moto.elbv2.delete_target_group(TargetGroupArn=group)
 
+    def test_target_groups_and_listeners_come_all_at_once(self, moto: Moto) -> None:
+        """BC:elbv2.PageSize. AWS: in pages."""
+        balancer = moto.balancer()
+        for number in range(2):
+            moto.listener(balancer.arn, moto.group(balancer.vpc, f"qa-{number}"), 10001 + number)
+
+        assert len(moto.elbv2.describe_target_groups(PageSize=1)["TargetGroups"]) == 2
+        listeners = moto.elbv2.describe_listeners(LoadBalancerArn=balancer.arn, PageSize=1)["Listeners"]
+        assert len(listeners) == 2
+
+    def test_any_number_of_target_groups_can_be_named(self, moto: Moto) -> None:
+        """ansible-collections/amazon.aws #1593. AWS: 20."""
+        vpc = moto.balancer().vpc
+        names = [f"qa-{number}" for number in range(21)]
+        for name in names:
+            moto.group(vpc, name)
+
+        assert len(moto.elbv2.describe_target_groups(Names=names)["TargetGroups"]) == 21
+
+
+class TestEcr:
+    """Closed by tests/strict_aws/ecr.py."""
+
+    def test_images_come_all_at_once(self, moto: Moto) -> None:
+        """BC:ecr.ListImages. AWS: in pages."""
+        ecr = moto.session.client("ecr")
+        ecr.create_repository(repositoryName="shop")
+        media = "application/vnd.docker.distribution.manifest.v2+json"
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": media, "config": {"digest": "sha256:1"}})
+        for tag in ("a", "b"):
+            ecr.put_image(repositoryName="shop", imageManifest=manifest, imageTag=tag)
+
+        assert len(ecr.list_images(repositoryName="shop", maxResults=1)["imageIds"]) == 2
+
 
 class TestEcs:
     """Closed by tests/strict_aws/ecs.py, ecs_rules.py and task_definitions.py."""
@@ -283,6 +335,14 @@ class TestEcs:
         assert [each["rolloutState"] for each in deployments] == ["IN_PROGRESS"]
         assert moto.shown()["runningCount"] == 2  # at once, and without a task
         assert moto.ecs.list_tasks(cluster="qa", serviceName="qa-foo")["taskArns"] == []
+
+    def test_lacks_the_deployments_of_a_service(self, moto: Moto) -> None:
+        """B2-15, D1-2. In process, a missing action is a NotImplementedError."""
+        moto.definition()
+        moto.service()
+
+        with pytest.raises(NotImplementedError):
+            moto.ecs.list_service_deployments(cluster="qa", service="qa-foo")
 
     def test_revisions_start_again_after_deletion(self, moto: Moto) -> None:
         """D2-13. AWS: they keep counting."""
@@ -361,8 +421,94 @@ class TestDynamoDB:
         assert dynamodb.get_item(TableName="t", Key=key)["Item"]["n"]["N"] == "2"
 
 
+class TestTagging:
+    """Closed by tests/strict_aws/tagging.py."""
+
+    def test_listeners_and_rules_are_not_shown(self, moto: Moto) -> None:
+        """D2-19. AWS shows them, and pipelines."""
+        balancer = moto.balancer()
+        mark: Any = [{"Key": "qa-env", "Value": "qa-foo"}]
+        group = moto.group(balancer.vpc, Tags=mark)
+        at = moto.listener(balancer.arn, group, 80)
+        ruled = moto.elbv2.create_rule(
+            ListenerArn=at,
+            Priority=1,
+            Conditions=[{"Field": "path-pattern", "Values": ["/*"]}],
+            Actions=[{"Type": "forward", "TargetGroupArn": group}],
+        )["Rules"][0]["RuleArn"]
+        moto.elbv2.add_tags(ResourceArns=[at, ruled], Tags=mark)
+
+        tagging = moto.session.client("resourcegroupstaggingapi")
+        shown = tagging.get_resources(TagFilters=[{"Key": "qa-env"}])["ResourceTagMappingList"]
+        assert [one["ResourceARN"] for one in shown] == [group]
+
+    def test_what_is_deleted_is_not_shown_for_a_moment_longer(self, moto: Moto) -> None:
+        """B4-6. AWS: for hours."""
+        group = moto.group(moto.balancer().vpc, Tags=[{"Key": "qa-env", "Value": "qa-foo"}])
+        moto.elbv2.delete_target_group(TargetGroupArn=group)
+
+        tagging = moto.session.client("resourcegroupstaggingapi")
+        assert tagging.get_resources(TagFilters=[{"Key": "qa-env"}])["ResourceTagMappingList"] == []
+
+
 class TestCodePipeline:
-    """Why the layer lets no CodePipeline call reach moto."""
+    """Why the layer lets no CodePipeline call reach moto: local/codepipeline takes its place."""
+
+    def create(self, moto: Moto, name: str = "qa-foo") -> None:
+        trust = {"Effect": "Allow", "Principal": {"Service": "codepipeline.amazonaws.com"}}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [trust | {"Action": "sts:AssumeRole"}]})
+        iam = moto.session.client("iam")
+        with suppress(iam.exceptions.EntityAlreadyExistsException):
+            iam.create_role(RoleName="pipeline", AssumeRolePolicyDocument=policy)
+        moto.session.client("codepipeline").create_pipeline(pipeline=self.declaration(name))
+
+    @staticmethod
+    def declaration(name: str) -> Any:
+        def stage(name: str, category: str, provider: str) -> dict[str, Any]:
+            kind = {"category": category, "owner": "AWS", "provider": provider, "version": "1"}
+            return {"name": name, "actions": [{"name": name, "actionTypeId": kind}]}
+
+        return {
+            "name": name,
+            "roleArn": "arn:aws:iam::123456789012:role/pipeline",
+            "artifactStore": {"type": "S3", "location": "artifacts"},
+            "stages": [stage("Source", "Source", "S3"), stage("Build", "Build", "CodeBuild")],
+        }
+
+    def test_a_new_pipeline_does_not_start(self, moto: Moto) -> None:
+        """B3-1, D2-14. AWS: an execution with the trigger CreatePipeline."""
+        self.create(moto)
+
+        listed = moto.session.client("codepipeline").list_pipeline_executions(pipelineName="qa-foo")
+        assert listed["pipelineExecutionSummaries"] == []
+
+    def test_an_execution_has_succeeded_at_once_and_a_token_starts_it_again(self, moto: Moto) -> None:
+        """B3-6, D2-14. AWS: InProgress, and the same one again."""
+        self.create(moto)
+        codepipeline = moto.session.client("codepipeline")
+        started = [
+            codepipeline.start_pipeline_execution(name="qa-foo", clientRequestToken="once") for _ in range(2)
+        ]
+        listed = codepipeline.list_pipeline_executions(pipelineName="qa-foo")["pipelineExecutionSummaries"]
+
+        assert len({one["pipelineExecutionId"] for one in started}) == 2
+        assert {one["status"] for one in listed} == {"Succeeded"}
+
+    def test_a_taken_name_and_a_missing_pipeline_are_called_differently(self, moto: Moto) -> None:
+        """B3-15, D2-14. AWS: PipelineNameInUseException and PipelineNotFoundException."""
+        self.create(moto)
+        with pytest.raises(ClientError, match="InvalidStructureException"):
+            self.create(moto)
+        with pytest.raises(ClientError, match="ResourceNotFoundException"):
+            moto.session.client("codepipeline").update_pipeline(pipeline=self.declaration("qa-bar"))
+
+    @pytest.mark.parametrize("name", ["qa/foo é", "a" * 101])
+    def test_accepts_any_name(self, moto: Moto, name: str) -> None:
+        """B3-3, D2-14. AWS: ValidationException."""
+        self.create(moto, name)
+
+        listed = moto.session.client("codepipeline").list_pipelines()["pipelines"]
+        assert [one["name"] for one in listed] == [name]
 
     def test_lacks_what_an_environment_needs(self, moto: Moto) -> None:
         """D1-1, D1-4. In process, a missing action is a NotImplementedError."""

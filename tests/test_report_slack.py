@@ -16,11 +16,11 @@ from qa_env.errors import Blocked, NotReady
 from qa_env.model import Environment, Phase, State
 from qa_env.reports.slack import SlackMessage
 from qa_env.slack_api import Slack
-from tests import reporting
+from tests import canaries, reporting
 from tests.making import B, environment, said
 from tests.reporting import ADMIN, HOSTILE, LOG, PAGE, URL, Loop, gone, settings, told
 
-TOKEN = "xoxb-t0ps3cret"
+TOKEN = canaries.SLACK_TOKEN
 NOW = datetime.fromtimestamp(time.time() - 60, UTC).isoformat()
 SETTINGS = {"secret": "secretsmanager:slack", "channel": "#qa"}
 
@@ -48,7 +48,7 @@ class Workspace:
 
 @pytest.fixture
 def workspace() -> Iterator[Workspace]:
-    slack = LocalSlack(TOKEN)
+    slack = LocalSlack(TOKEN, hook=canaries.SLACK_HOOK)
     server = Server(slack)
     server.start()
     yield Workspace(slack, server)

@@ -470,8 +470,9 @@ class TestTable:
             "CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}],
         }
         aws.fail("TransactWriteItems", error=ClientError(refused, "TransactWriteItems"))
-        with pytest.raises(ClientError):
+        with pytest.raises(Taken if operation == "claim" else ClientError) as caught:
             dynamo.claim(env, SCHEMA) if operation == "claim" else dynamo.forget(env)
+        assert getattr(caught.value, "claims", ()) == ()
         assert dynamo.get(env.slug) == env
 
     def test_one_of_many_workers_gets_a_claim(self, dynamo: DynamoStore) -> None:

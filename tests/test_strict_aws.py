@@ -12,7 +12,9 @@ from typing import Any
 import boto3
 import botocore.session
 import pytest
+from boto3.dynamodb.conditions import Key
 from botocore.exceptions import ClientError, ParamValidationError, ReadTimeoutError
+from botocore.retries.standard import ThrottledRetryableChecker
 
 from tests.strict_aws import Event, Refused, StrictAWS, World, names, strict_aws
 
@@ -604,7 +606,7 @@ class TestCreatingServices:
         assert kept["launchType"] == "FARGATE"
 
     def test_keeps_its_strategy(self, aws: StrictAWS, world: World) -> None:
-        strategy = [{"capacityProvider": "FARGATE_SPOT", "weight": 1, "base": 0}]
+        strategy: Any = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
         aws.client("ecs").create_service(
             cluster=world.cluster,
             serviceName="qa-foo",
@@ -614,8 +616,14 @@ class TestCreatingServices:
         )
         kept = shown(aws, world, "qa-foo")
 
-        assert strategy == kept["capacityProviderStrategy"]
+        in_full = [{"capacityProvider": "FARGATE_SPOT", "weight": 1, "base": 0}]
+        assert in_full == kept["capacityProviderStrategy"]
+        assert in_full == kept["deployments"][0]["capacityProviderStrategy"]
         assert "launchType" not in kept
+        aws.client("ecs").update_service(
+            cluster=world.cluster, service="qa-foo", capacityProviderStrategy=strategy
+        )
+        assert len(shown(aws, world, "qa-foo")["deployments"]) == 1
 
 
 class TestUpdatingServices:
@@ -1032,6 +1040,18 @@ class TestNames:
             ("elbv2", "describe_target_groups", {"PageSize": 401}, "ValidationError"),
             ("ecs", "list_services", {"maxResults": 101}, "InvalidParameterException"),
             ("ecs", "create_cluster", {"clusterName": "qa env"}, "InvalidParameterException"),
+            (
+                "ecs",
+                "register_task_definition",
+                {"family": "app", "containerDefinitions": [{"name": "a"}] * 11},
+                "InvalidParameterException",
+            ),
+            (
+                "ecs",
+                "create_service",
+                {"serviceName": "app", "loadBalancers": [{"targetGroupArn": "a"}] * 6},
+                "InvalidParameterException",
+            ),
         ],
     )
     def test_refused_before_the_call(
@@ -1084,8 +1104,215 @@ class TestDynamoDB:
         with refused("IdempotentParameterMismatchException"):
             add("2")
 
+    def test_a_page_can_be_small(self, aws: StrictAWS, world: World) -> None:
+        table = boto3.resource("dynamodb", region_name=aws.region).Table(world.table)
+        for number in range(3):
+            table.put_item(Item={"pk": "env", "sk": f"qa-{number}"})
+        everything: dict[str, Any] = {"KeyConditionExpression": Key("pk").eq("env")}
+        whole = table.query(**everything)
+        aws.dynamodb.page_size = 2
+        first = table.query(**everything)
+        second = table.query(ExclusiveStartKey=first["LastEvaluatedKey"], **everything)
+        counts = [page["Count"] for page in (whole, first, second, table.scan(), table.scan(Limit=1))]
+
+        assert counts == [3, 2, 1, 2, 1]
+        assert "LastEvaluatedKey" not in whole
+        assert "LastEvaluatedKey" not in second
+
+    def test_a_transaction_that_meets_another_is_cancelled_because_of_its_item(
+        self, aws: StrictAWS, world: World
+    ) -> None:
+        dynamodb = aws.client("dynamodb")
+        keys = [{"pk": {"S": "env"}, "sk": {"S": name}} for name in ("a", "b")]
+        puts: Any = [{"Put": {"TableName": world.table, "Item": key}} for key in keys]
+        aws.conflict("TransactWriteItems", item=1)
+        with pytest.raises(dynamodb.exceptions.TransactionCanceledException) as caught:
+            dynamodb.transact_write_items(TransactItems=puts)
+        nothing = dynamodb.scan(TableName=world.table)["Count"]
+        dynamodb.transact_write_items(TransactItems=puts)
+
+        reasons = caught.value.response["CancellationReasons"]
+        assert [reason["Code"] for reason in reasons] == ["None", "TransactionConflict"]
+        assert "[None, TransactionConflict]" in str(caught.value)
+        assert [nothing, dynamodb.scan(TableName=world.table)["Count"]] == [0, 2]
+
+    def test_a_single_write_that_meets_a_transaction_has_an_error_of_its_own(
+        self, aws: StrictAWS, world: World
+    ) -> None:
+        table = boto3.resource("dynamodb", region_name=aws.region).Table(world.table)
+        key = {"pk": "env", "sk": "qa-foo"}
+        writes = {
+            "PutItem": lambda: table.put_item(Item=key),
+            "UpdateItem": lambda: table.update_item(Key=key, UpdateExpression="REMOVE n"),
+            "DeleteItem": lambda: table.delete_item(Key=key),
+        }
+        for operation, write in writes.items():
+            aws.conflict(operation)
+            with refused("TransactionConflictException"):
+                write()
+            write()
+
+        with pytest.raises(ValueError, match="can meet a transaction"):
+            aws.conflict("GetItem")
+
+
+class TestEcr:
+    def push(self, aws: StrictAWS, world: World, *tags: str) -> None:
+        """One image under all of these tags."""
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {"digest": "sha256:1"},
+        }
+        for tag in tags:
+            aws.client("ecr").put_image(
+                repositoryName=world.repository,
+                imageManifest=json.dumps(manifest),
+                imageTag=tag,
+            )
+
+    def listed(self, aws: StrictAWS, world: World, **asked: Any) -> dict[str, Any]:
+        return aws.client("ecr").list_images(repositoryName=world.repository, **asked)
+
+    def test_lists_a_hundred_at_a_time(self, aws: StrictAWS, world: World) -> None:
+        tags = [f"qa-foo-{number:03}" for number in range(101)]
+        self.push(aws, world, *tags)
+        pages = aws.client("ecr").get_paginator("list_images").paginate(repositoryName=world.repository)
+        shown = [[image["imageTag"] for image in page["imageIds"]] for page in pages]
+
+        assert [len(page) for page in shown] == [100, 1]
+        assert sorted(tag for page in shown for tag in page) == tags
+        assert len(self.listed(aws, world, maxResults=7)["imageIds"]) == 7
+        aws.ecr.page_size = 2
+        assert len(self.listed(aws, world)["imageIds"]) == 2
+
+    def test_deleting_between_two_pages_leaves_nothing_out(self, aws: StrictAWS, world: World) -> None:
+        self.push(aws, world, "a", "b", "c", "d")
+        first = self.listed(aws, world, maxResults=2)
+        gone = [{"imageTag": image["imageTag"]} for image in first["imageIds"]]
+        aws.client("ecr").batch_delete_image(repositoryName=world.repository, imageIds=gone)
+        second = self.listed(aws, world, maxResults=2, nextToken=first["nextToken"])
+
+        assert len({image["imageTag"] for page in (first, second) for image in page["imageIds"]}) == 4
+
+    def test_a_token_of_no_list(self, aws: StrictAWS, world: World) -> None:
+        with refused("InvalidParameterException", "nextToken"):
+            self.listed(aws, world, nextToken="page-9")
+
+    def test_an_image_goes_with_its_last_tag_and_a_missing_one_is_no_error(
+        self, aws: StrictAWS, world: World
+    ) -> None:
+        self.push(aws, world, "a", "b")
+
+        def delete(*tags: str) -> list[str]:
+            answer = aws.client("ecr").batch_delete_image(
+                repositoryName=world.repository, imageIds=[{"imageTag": tag} for tag in tags]
+            )
+            return [failure["failureCode"] for failure in answer["failures"]]
+
+        assert delete("a", "nothing") == ["ImageNotFound"]
+        assert [image["imageTag"] for image in self.listed(aws, world)["imageIds"]] == ["b"]
+        assert delete("b") == []
+        assert self.listed(aws, world)["imageIds"] == []
+
+    def test_deletes_a_hundred_at_most(self, aws: StrictAWS, world: World) -> None:
+        with refused("InvalidParameterException"):
+            aws.client("ecr").batch_delete_image(
+                repositoryName=world.repository, imageIds=[{"imageTag": str(n)} for n in range(101)]
+            )
+
+
+class TestPages:
+    """Lists of ELBv2 come in pages."""
+
+    @pytest.fixture
+    def lists(self, aws: StrictAWS, world: World) -> dict[str, dict[str, Any]]:
+        """Lists of at least three things, and how to ask for them."""
+        arns = [group(aws, world, f"qa-{number}") for number in range(3)]
+        at = [listener(aws, world.load_balancer.arn, arn, 10001 + n) for n, arn in enumerate(arns)]
+        for priority in (1, 2):
+            rule(aws, at[0], arns[0], priority)
+        return {
+            "describe_load_balancers": {},
+            "describe_target_groups": {},
+            "describe_listeners": {"LoadBalancerArn": world.load_balancer.arn},
+            "describe_rules": {"ListenerArn": at[0]},
+        }
+
+    @pytest.mark.parametrize(
+        "operation",
+        ["describe_load_balancers", "describe_target_groups", "describe_listeners", "describe_rules"],
+    )
+    def test_a_paginator_sees_each_thing_once(
+        self, aws: StrictAWS, lists: dict[str, dict[str, Any]], operation: str
+    ) -> None:
+        elbv2, asked = aws.client("elbv2"), lists[operation]
+        (key,) = set(getattr(elbv2, operation)(**asked)) - {"ResponseMetadata"}
+        whole = getattr(elbv2, operation)(**asked)[key]
+        aws.elbv2.page_size = 2
+        by_default = [page[key] for page in elbv2.get_paginator(operation).paginate(**asked)]
+        one_by_one = elbv2.get_paginator(operation).paginate(**asked, PaginationConfig={"PageSize": 1})
+
+        assert [thing for page in by_default for thing in page] == whole
+        assert len(by_default) == 2
+        assert [page[key] for page in one_by_one] == [[thing] for thing in whole]
+
+    def test_fifty_where_nobody_says(self, aws: StrictAWS, world: World) -> None:
+        for number in range(50):  # with that of STG they are 51
+            group(aws, world, f"qa-{number}")
+        elbv2 = aws.client("elbv2")
+
+        assert len(elbv2.describe_target_groups()["TargetGroups"]) == 50
+        assert len(elbv2.describe_target_groups(PageSize=400)["TargetGroups"]) == 51
+
+    def test_deleting_between_two_pages_leaves_nothing_out(self, aws: StrictAWS, world: World) -> None:
+        for number in range(3):
+            group(aws, world, f"qa-{number}")
+        elbv2 = aws.client("elbv2")
+        first = elbv2.describe_target_groups(PageSize=2)
+        elbv2.delete_target_group(TargetGroupArn=first["TargetGroups"][0]["TargetGroupArn"])
+        second = elbv2.describe_target_groups(PageSize=2, Marker=first["NextMarker"])
+
+        found = [one["TargetGroupName"] for page in (first, second) for one in page["TargetGroups"]]
+        assert sorted(found) == ["qa-0", "qa-1", "qa-2", world.stg_web]
+        assert "NextMarker" not in second
+
+    def test_a_marker_of_no_list(self, aws: StrictAWS, world: World) -> None:
+        with refused("ValidationError", "marker"):
+            aws.client("elbv2").describe_target_groups(Marker="page-9")
+
+    @pytest.mark.parametrize(
+        "asked", [{"Names": [str(n) for n in range(21)]}, {"TargetGroupArns": ["a"] * 21}]
+    )
+    def test_twenty_target_groups_can_be_named(self, aws: StrictAWS, asked: dict[str, Any]) -> None:
+        with refused("ValidationError"):
+            aws.client("elbv2").describe_target_groups(**asked)
+
 
 class TestFaults:
+    @pytest.mark.parametrize(
+        ("service_name", "operation", "code"),
+        [
+            ("elbv2", "describe_account_limits", "Throttling"),
+            ("ecs", "list_clusters", "ThrottlingException"),
+            ("codepipeline", "list_pipelines", "ThrottlingException"),
+            ("dynamodb", "list_tables", "ThrottlingException"),
+            ("ecr", "describe_repositories", "ThrottlingException"),
+            ("events", "list_rules", "ThrottlingException"),
+            ("lambda", "list_functions", "TooManyRequestsException"),
+            ("sqs", "list_queues", "RequestThrottled"),
+            ("resourcegroupstaggingapi", "get_resources", "ThrottledException"),
+        ],
+    )
+    def test_every_service_throttles_by_a_name_that_botocore_tries_again(
+        self, aws: StrictAWS, service_name: str, operation: str, code: str
+    ) -> None:
+        aws.throttle(f"{service_name}:*")
+        with refused(code, "Rate exceeded"):
+            getattr(aws.client(service_name), operation)()
+
+        assert code in ThrottledRetryableChecker._THROTTLED_ERROR_CODES
+
     def test_throttles_so_many_calls_without_effect(self, aws: StrictAWS, world: World) -> None:
         aws.throttle("CreateTargetGroup", times=2)
         for _ in range(2):
@@ -1159,6 +1386,39 @@ class TestFaults:
             counts.append(len(elbv2.describe_rules(ListenerArn=at)["Rules"]))
 
         assert counts == [0, 1, 1, 2]
+
+    def test_hides_new_pipelines(self, aws: StrictAWS) -> None:
+        arn = "arn:aws:codepipeline:ap-northeast-1:123456789012:qa-foo"
+        name = {"name": "qa-foo"}
+        answers: dict[str, dict[str, Any]] = {
+            "CreatePipeline": {"pipeline": name},
+            "GetPipeline": {"pipeline": name},
+            "ListPipelines": {"pipelines": [name]},
+        }
+        aws.serve("codepipeline:*", lambda operation, params: answers[operation])
+        aws.tagging.offer(lambda: [(arn, {"qa-env": "qa-foo"})])
+        aws.hide_new("codepipeline:CreatePipeline", describes=3)
+        codepipeline = aws.client("codepipeline")
+        stage: Any = {"name": "Source", "actions": []}
+        codepipeline.create_pipeline(
+            pipeline=name | {"roleArn": "arn:aws:iam::123456789012:role/p", "stages": [stage]}
+        )
+
+        with refused("PipelineNotFoundException"):
+            codepipeline.get_pipeline(name="qa-foo")
+        assert codepipeline.list_pipelines()["pipelines"] == []
+        assert tagged(aws, **OURS) == []
+        assert codepipeline.get_pipeline(name="qa-foo")["pipeline"] == name
+        assert codepipeline.list_pipelines()["pipelines"] == [name]
+        assert tagged(aws, **OURS) == [arn]
+
+    def test_hides_new_task_definitions(self, aws: StrictAWS) -> None:
+        aws.hide_new("RegisterTaskDefinition", describes=1)
+        arn = definition(aws)
+        ecs = aws.client("ecs")
+
+        assert ecs.list_task_definitions(familyPrefix="qa-foo")["taskDefinitionArns"] == []
+        assert ecs.list_task_definitions(familyPrefix="qa-foo")["taskDefinitionArns"] == [arn]
 
     def test_only_known_creates_can_be_hidden(self, aws: StrictAWS) -> None:
         with pytest.raises(ValueError, match="can be hidden"):
@@ -1343,3 +1603,155 @@ class TestEvents:
         assert aws.client("events").put_events(Entries=[half])["FailedEntryCount"] == 0
         with refused("ValidationException", "over the limit"):
             aws.client("events").put_events(Entries=[half, half])
+
+
+def tagged(aws: StrictAWS, **asked: Any) -> list[str]:
+    """ARNs of one page of what the tagging API shows."""
+    answer = aws.client("resourcegroupstaggingapi").get_resources(**asked)
+    return [one["ResourceARN"] for one in answer["ResourceTagMappingList"]]
+
+
+OURS = {"TagFilters": [{"Key": "qa-env", "Values": ["qa-foo"]}]}
+MARK = [{"Key": "qa-env", "Value": "qa-foo"}]
+
+
+class TestTagging:
+    """What GetResources shows, and for how long."""
+
+    def test_shows_what_moto_does_not(self, aws: StrictAWS, world: World) -> None:
+        arn = group(aws, world, Tags=MARK)
+        at = listener(aws, world.load_balancer.arn, arn, Tags=MARK)
+        ruled = aws.client("elbv2").create_rule(
+            ListenerArn=at,
+            Priority=1,
+            Conditions=[{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}}],
+            Actions=[{"Type": "forward", "TargetGroupArn": arn}],
+            Tags=MARK,
+        )["Rules"][0]["RuleArn"]
+        made = aws.client("ecs").register_task_definition(
+            family="qa-foo",
+            containerDefinitions=[{"name": "app", "image": "shop:1", "memory": 128}],
+            tags=[{"key": "qa-env", "value": "qa-foo"}],
+        )["taskDefinition"]["taskDefinitionArn"]
+        pipeline = "arn:aws:codepipeline:ap-northeast-1:123456789012:qa-foo"
+        aws.tagging.offer(lambda: [(pipeline, {"qa-env": "qa-foo"})])
+
+        everything = sorted([arn, at, ruled, made, service(aws, world)["serviceArn"], pipeline])
+        assert everything == tagged(aws, **OURS)
+
+    @pytest.mark.parametrize(
+        ("filters", "found"),
+        [
+            ([{"Key": "env"}], ["b", "c"]),
+            ([{"Key": "env", "Values": []}], ["b", "c"]),
+            ([{"Key": "env", "Values": ["1"]}], ["b"]),
+            ([{"Key": "env", "Values": ["1", "2"]}], ["b", "c"]),
+            ([{"Key": "env", "Values": ["1"]}, {"Key": "role"}], []),
+            ([{"Key": "env"}, {"Key": "role", "Values": ["web"]}], ["c"]),
+            ([], ["a", "b", "c"]),
+        ],
+    )
+    def test_filters_are_joined_by_and_their_values_by_or(
+        self, aws: StrictAWS, filters: list[dict[str, Any]], found: list[str]
+    ) -> None:
+        prefix = "arn:aws:codepipeline:ap-northeast-1:123456789012:"
+        tags = {"a": {"role": "web"}, "b": {"env": "1"}, "c": {"env": "2", "role": "web"}, "d": {}}
+        aws.tagging.offer(lambda: [(prefix + name, values) for name, values in tags.items()])
+
+        assert [prefix + name for name in found] == tagged(aws, TagFilters=filters)
+
+    @pytest.mark.parametrize(
+        ("wanted", "found"),
+        [
+            (["elasticloadbalancing"], {"targetgroup", "listener"}),
+            (["elasticloadbalancing:listener"], {"listener"}),
+            (["elasticloadbalancing:listener-rule"], set()),
+            (["ecs:service", "elasticloadbalancing:targetgroup"], {"service", "targetgroup"}),
+            (["codepipeline"], set()),
+        ],
+    )
+    def test_types_are_those_of_the_arn(
+        self, aws: StrictAWS, world: World, wanted: list[str], found: set[str]
+    ) -> None:
+        listener(aws, world.load_balancer.arn, group(aws, world, Tags=MARK), Tags=MARK)
+        service(aws, world)
+
+        shown = tagged(aws, ResourceTypeFilters=wanted, **OURS)
+        assert found == {arn.split(":", 5)[5].split("/")[0] for arn in shown}
+
+    def test_comes_in_pages_the_last_of_which_has_an_empty_token(self, aws: StrictAWS) -> None:
+        arns = [f"arn:aws:codepipeline:ap-northeast-1:123456789012:qa-{n:03}" for n in range(201)]
+        aws.tagging.offer(lambda: [(arn, {"qa-env": "qa-foo"}) for arn in arns])
+        tagging = aws.client("resourcegroupstaggingapi")
+        pages = list(tagging.get_paginator("get_resources").paginate(**OURS))
+
+        assert [len(page["ResourceTagMappingList"]) for page in pages] == [100, 100, 1]
+        assert pages[-1]["PaginationToken"] == ""
+        assert arns == [one["ResourceARN"] for page in pages for one in page["ResourceTagMappingList"]]
+        assert tagged(aws, ResourcesPerPage=2, **OURS) == arns[:2]
+        aws.tagging.page_size = 7
+        assert len(tagged(aws, **OURS)) == 7
+
+    def test_a_token_of_no_listing_has_expired(self, aws: StrictAWS) -> None:
+        with refused("PaginationTokenExpiredException"):
+            tagged(aws, PaginationToken="page-9")
+
+    def test_shows_services_until_they_are_purged(self, aws: StrictAWS, world: World) -> None:
+        arn = service(aws, world)["serviceArn"]
+        aws.client("ecs").delete_service(cluster=world.cluster, service=arn, force=True)
+        aws.ecs.drain(arn)
+        inactive = tagged(aws, **OURS)
+        aws.ecs.purge(arn)
+
+        assert (inactive, tagged(aws, **OURS)) == ([arn], [])
+
+    def test_shows_what_is_gone_for_a_while(self, aws: StrictAWS, world: World) -> None:
+        arn = group(aws, world, Tags=MARK)
+        aws.tagging.lag = 2
+        aws.client("elbv2").delete_target_group(TargetGroupArn=arn)
+
+        assert [tagged(aws, **OURS) for _ in range(3)] == [[arn], [arn], []]
+
+    def test_what_was_tagged_once_is_shown_where_no_tag_is_asked_for(
+        self, aws: StrictAWS, world: World
+    ) -> None:
+        arn = group(aws, world, Tags=MARK)
+        untouched = group(aws, world, "qa-bar")
+        aws.client("elbv2").remove_tags(ResourceArns=[arn], TagKeys=["qa-env"])
+        answer = aws.client("resourcegroupstaggingapi").get_resources()["ResourceTagMappingList"]
+
+        assert {"ResourceARN": arn, "Tags": []} in answer
+        assert untouched not in [one["ResourceARN"] for one in answer]
+        assert tagged(aws, **OURS) == []
+
+    def test_an_unknown_arn_is_left_out(self, aws: StrictAWS, world: World) -> None:
+        arn = group(aws, world, Tags=MARK)
+
+        assert tagged(aws, ResourceARNList=[arn, arn + "0"]) == [arn]
+        with refused("InvalidParameterException"):
+            tagged(aws, ResourceARNList=[arn], **OURS)
+
+    def test_what_is_new_can_be_hidden(self, aws: StrictAWS, world: World) -> None:
+        aws.hide_new("CreateTargetGroup", describes=1)
+        arn = group(aws, world, Tags=MARK)
+
+        assert [tagged(aws, **OURS) for _ in range(2)] == [[], [arn]]
+
+    @pytest.mark.parametrize(
+        "asked", [{"ResourcesPerPage": 101}, {"ResourcesPerPage": 0}, {"TagFilters": [{"Values": ["a"]}]}]
+    )
+    def test_refuses_what_is_out_of_range(self, aws: StrictAWS, asked: dict[str, Any]) -> None:
+        with refused("InvalidParameterException"):
+            tagged(aws, **asked)
+
+    @pytest.mark.parametrize("asked", [{"TagsPerPage": 100}, {"ResourceTypeFilters": ["s3:bucket"]}])
+    def test_what_it_cannot_know_is_no_answer(self, aws: StrictAWS, asked: dict[str, Any]) -> None:
+        with pytest.raises(Refused):
+            tagged(aws, **asked)
+        with pytest.raises(Refused):
+            aws.client("resourcegroupstaggingapi").get_tag_keys()
+
+    def test_throttles_by_a_name_of_its_own(self, aws: StrictAWS) -> None:
+        aws.throttle("GetResources")
+        with refused("ThrottledException"):
+            tagged(aws)

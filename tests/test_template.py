@@ -234,9 +234,9 @@ def test_the_audit_writes_only_what_it_remembers() -> None:
     }
 
 
-def test_the_audits_alarm_counts_its_words() -> None:
-    patterns = [one["FilterPattern"] for one in of_type("AWS::Logs::MetricFilter").values()]
-    assert f'{{ $.message = "{NEEDS_A_PERSON}" }}' in patterns
+def test_alarms_count_the_words_that_are_logged() -> None:
+    patterns = {one["FilterPattern"] for one in of_type("AWS::Logs::MetricFilter").values()}
+    assert {f'{{ $.message = "{words}" }}' for words in (NEEDS_A_PERSON, store.UNREADABLE)} <= patterns
 
 
 def test_reconcile_can_send_events_only_in_its_own_name() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_TAGS = 50
+PAGE_SIZE = 100
 
 
 class Engine:
@@ -63,6 +64,13 @@ class Engine:
     def client(self) -> CodePipelineClient:
         """A real boto3 client that this engine answers in process: no socket, no thread."""
         return wire.client(self)
+
+    def push(self, repository: str, branch: str) -> None:
+        """Somebody pushed: whoever did not say DetectChanges false starts by itself (facts B3-2)."""
+        with self._runner.lock:
+            for pipeline in self.pipelines.values():
+                if any(_detects(action, repository, branch) for action in _sources(pipeline)):
+                    self._begin(pipeline, "Webhook", {})
 
     def step(self) -> bool:
         """Run the next due task and deliver its events; False if there was nothing to do."""
@@ -130,7 +138,7 @@ class Engine:
 
     def _list_pipelines(self, params: JSON) -> JSON:
         by_name = sorted(self.pipelines.values(), key=lambda pipeline: pipeline.name)
-        page, token = _page(by_name, params, lambda pipeline: pipeline.name, 1000)
+        page, token = _page(by_name, params, lambda pipeline: pipeline.name)
         return {"pipelines": [views.pipeline_summary(pipeline) for pipeline in page], **token}
 
     # --- Executions ------------------------------------------------------------------------------
@@ -189,7 +197,7 @@ class Engine:
         newest = list(reversed(self._pipeline(params["pipelineName"]).executions.values()))
         if stage := params.get("filter", {}).get("succeededInStage", {}).get("stageName"):
             newest = [each for each in newest if views.succeeded_in(each, stage)]
-        page, token = _page(newest, params, lambda execution: -execution.number, 100)
+        page, token = _page(newest, params, lambda execution: -execution.number)
         return {"pipelineExecutionSummaries": [views.execution_summary(each) for each in page], **token}
 
     def _get_pipeline_state(self, params: JSON) -> JSON:
@@ -205,7 +213,7 @@ class Engine:
             action for run in runs for stage in reversed(run.stages) for action in reversed(stage.actions)
         ]
         numbered = list(enumerate(actions))
-        page, token = _page(numbered, params, lambda each: each[0], 100)
+        page, token = _page(numbered, params, lambda each: each[0])
         return {"actionExecutionDetails": [views.action_detail(action) for _, action in page], **token}
 
     # --- Jobs ------------------------------------------------------------------------------------
@@ -241,7 +249,7 @@ class Engine:
 
     def _list_tags_for_resource(self, params: JSON) -> JSON:
         tags = views.tags(self._tagged(params["resourceArn"]).tags)
-        page, token = _page(tags, params, lambda tag: tag["key"], 100)
+        page, token = _page(tags, params, lambda tag: tag["key"])
         return {"tags": page, **token}
 
     # --- Finding ---------------------------------------------------------------------------------
@@ -272,6 +280,16 @@ class Engine:
         return self.pipelines[name]
 
 
+def _sources(pipeline: Pipeline) -> list[JSON]:
+    return list(pipeline.declaration["stages"][0]["actions"])
+
+
+def _detects(action: JSON, repository: str, branch: str) -> bool:
+    configuration = action["configuration"]
+    watched = (configuration["FullRepositoryId"], configuration["BranchName"])
+    return watched == (repository, branch) and configuration.get("DetectChanges") != "false"
+
+
 def _tags(tags: list[JSON]) -> dict[str, str]:
     values = {tag["key"]: tag["value"] for tag in tags}
     if any(key.startswith("aws:") for key in values):
@@ -281,10 +299,11 @@ def _tags(tags: list[JSON]) -> dict[str, str]:
     return values
 
 
-def _page(
-    items: Iterable[T], params: JSON, key: Callable[[T], Any], most: int
-) -> tuple[list[T], dict[str, str]]:
-    """One page in the order of `key`; the token is the last key, so what comes and goes shifts nothing."""
+def _page(items: Iterable[T], params: JSON, key: Callable[[T], Any]) -> tuple[list[T], dict[str, str]]:
+    """One page in the order of `key`; the token is the last key, so what comes and goes shifts nothing.
+
+    The default of 100 is what BC says of every list but ListPipelines, of which it says nothing.
+    """
     rest = sorted(items, key=key)
     if token := params.get("nextToken"):
         try:
@@ -292,6 +311,6 @@ def _page(
             rest = [item for item in rest if key(item) > after]
         except (ValueError, TypeError) as error:
             raise ApiError("InvalidNextTokenException", f"{token} is no token of this list") from error
-    size = params.get("maxResults", most)
+    size = params.get("maxResults", PAGE_SIZE)
     page = rest[:size]
     return page, {"nextToken": json.dumps(key(page[-1]))} if len(rest) > size else {}

@@ -6,12 +6,14 @@ import time
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 
 from qa_env import app
 from qa_env.visits import EVERY_MINUTES, Visits
 from qa_env.watch import Watch
 
 logger = Logger()
+copy_config_to_registered_loggers(logger, include={"qa_env"})
 
 
 def handler(

@@ -297,7 +297,7 @@ def audit() -> Audit:
     return Audit(
         store(),
         [watched(clients(), store(), blueprint) for blueprint in all_blueprints().values()],
-        Tagged(client("resourcegroupstaggingapi"), client("ecs"), installation()),
+        Tagged(client, installation()),
         _redeliveries(os.environ["QA_ENV_WEBHOOK_URL"]),
         send,
     )

@@ -162,8 +162,15 @@ class _Run:
     def _create(self, slug: Slug, repository: str, branch: str, head: str) -> None:
         if self.dismissed.get(slug) == head:
             return
+        self._require_no_record(slug)
         change = Change(slug, repository, branch, Ref.PRESENT, head, by=BY, event=BY)
         self._send(slug, {"change": change.to_dict()}, self.report.created)
+
+    def _require_no_record(self, slug: Slug) -> None:
+        """What cannot be read was left out of `records`, and is no reason to write another."""
+        env = self.audit.store.get(slug)
+        if env is not None and env.branch:
+            raise NotReady(f"{slug} has a record by now")
 
     def _undismiss(self, one: Watched, by_slug: Mapping[Slug, tuple[str, str]]) -> None:
         """A dismissal means one commit of one branch: it ends when the branch moves or goes."""
@@ -233,6 +240,7 @@ class _Run:
         return list(due)
 
     def _adopt(self, slug: Slug, found: Found) -> None:
+        self._require_no_record(slug)
         orphan = Orphan(slug, found.repository, tuple(sorted(found.all)), found.claims)
         logger.warning("adopting %s: %s", slug, _things(found))
         self._send(slug, {"orphan": orphan.to_dict()}, self.report.adopted)

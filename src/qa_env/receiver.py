@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from qa_env import github
 from qa_env.errors import Rejected
 from qa_env.model import Change
+from qa_env.redaction import redacting
 
 if TYPE_CHECKING:
     from botocore.config import Config
@@ -168,13 +169,14 @@ def _plain(text: str) -> bytes:
 def _sqs() -> SQSClient:
     import boto3
 
-    return boto3.client("sqs", config=_config())
+    return cast("SQSClient", redacting(boto3.client("sqs", config=_config())))
 
 
 def _secrets_manager() -> SecretsManagerClient:
     import boto3
 
-    return boto3.client("secretsmanager", config=_config())
+    client = boto3.client("secretsmanager", config=_config())
+    return cast("SecretsManagerClient", redacting(client))
 
 
 def _config() -> Config:

@@ -84,7 +84,7 @@ class Slack:
         answer = self._send("POST", url, {}, message)
         if not answer.ok:
             word = answer.body.decode("utf-8", "replace").strip()
-            raise self._refusal(word if word.isidentifier() else f"HTTP {answer.status}")
+            raise self._refusal(_word(word) or f"HTTP {answer.status}")
 
     def _api(self, method: str, url: str, body: Mapping[str, Any] | None) -> Mapping[str, Any]:
         answer = self._send(method, url, {"Authorization": f"Bearer {self._secret()['token'].strip()}"}, body)
@@ -97,7 +97,7 @@ class Slack:
         if not isinstance(said, dict):
             raise NotReady("Slack's answer is no JSON object; trying again")
         if not said.get("ok"):
-            raise self._refusal(str(said.get("error")))
+            raise self._refusal(_word(str(said.get("error"))) or "nothing that is known")
         return said
 
     def _send(
@@ -140,6 +140,11 @@ class Slack:
         if not one or not isinstance(secret[one[0]], str):
             raise Blocked(f"the Slack secret cannot be used: {MUST_HOLD}")
         return {one[0]: secret[one[0]]}
+
+
+def _word(text: str) -> str:
+    """The text if it is one of Slack's words; what else it says might repeat the secret."""
+    return text if text.isidentifier() else ""
 
 
 def _is_safe(url: str) -> bool:

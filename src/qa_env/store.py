@@ -68,7 +68,7 @@ class Suspect:
 
 
 class Taken(Exception):
-    """Claims that others hold; nothing was claimed."""
+    """Claims that others hold, none if somebody is at one at this moment; nothing was claimed."""
 
     def __init__(self, claims: Iterable[Claim]) -> None:
         self.claims = tuple(claims)
@@ -417,6 +417,8 @@ class DynamoStore:
             raise Taken(c for c, lost in zip(claims, failed[1:], strict=True) if lost) from error
         if failed and failed[0]:
             raise Stale(f"{env.slug}: the record moved on") from error
+        if any(reason.get("Code") == "TransactionConflict" for reason in reasons):
+            raise Taken(()) from error
 
 
 @contextmanager

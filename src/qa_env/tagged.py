@@ -6,16 +6,14 @@ things for a while that are no more (facts B4-6), so what matters is looked at o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qa_env import aws, ecs, naming
+from qa_env import aws, ecs, elbv2, naming
 from qa_env.model import Slug, key
 
 if TYPE_CHECKING:
-    from mypy_boto3_ecs import ECSClient
-    from mypy_boto3_resourcegroupstaggingapi import ResourceGroupsTaggingAPIClient
     from mypy_boto3_resourcegroupstaggingapi.type_defs import TagFilterTypeDef
 
 # Part of an ARN → the kind of condition that speaks of it.
@@ -41,17 +39,17 @@ class Thing:
 
 @dataclass(frozen=True)
 class Tagged:
-    """The tagging API's view of one installation."""
+    """The tagging API's view of one installation; `client` makes a boto3 client by its name."""
 
-    client: ResourceGroupsTaggingAPIClient
-    ecs: ECSClient
+    client: Callable[[str], Any]
     installation: str
 
     def things(self) -> Iterator[Thing]:
         """Every thing that belongs to an environment; kinds that we do not make are left out."""
         ours: TagFilterTypeDef = {"Key": naming.TAG_INSTALLATION, "Values": [self.installation]}
         with aws.doing("listing what carries our tag"):
-            for page in self.client.get_paginator("get_resources").paginate(TagFilters=[ours]):
+            pages = self.client("resourcegroupstaggingapi").get_paginator("get_resources")
+            for page in pages.paginate(TagFilters=[ours]):
                 for one in page["ResourceTagMappingList"]:
                     tags = aws.tag_dict(one["Tags"])
                     slug = naming.owner_of(tags, self.installation)
@@ -63,14 +61,36 @@ class Tagged:
                         )
 
     def is_there(self, arn: str) -> bool:
-        """False for what is only still shown: a deleted service or task definition (facts B2-2, B2-10)."""
-        if ":service/" in arn:
-            cluster, _, name = arn.partition(":service/")[2].rpartition("/")
-            return ecs.find(self.ecs, cluster or "default", name) is not None
-        if ":task-definition/" in arn:
-            try:
-                described = self.ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]
-            except self.ecs.exceptions.ClientException:
-                return False
-            return described["status"] in ("ACTIVE", "INACTIVE")
+        """False for what is only still shown, which may last for hours (boto3 issue 3341)."""
+        kind = next(kind for part, kind in KINDS.items() if part in arn)
+        look = {
+            "service": self._is_service,
+            "task_definition": self._is_task_definition,
+            "pipeline": self._is_pipeline,
+        }
+        return look.get(kind, self._is_balancing)(arn)
+
+    def _is_service(self, arn: str) -> bool:
+        cluster, _, name = arn.partition(":service/")[2].rpartition("/")
+        return ecs.find(self.client("ecs"), cluster or "default", name) is not None
+
+    def _is_task_definition(self, arn: str) -> bool:
+        """One that is being deleted may be shown for as long as a task uses it (facts B2-10)."""
+        client = self.client("ecs")
+        try:
+            described = client.describe_task_definition(taskDefinition=arn)["taskDefinition"]
+        except client.exceptions.ClientException:
+            return False
+        return described["status"] in ("ACTIVE", "INACTIVE")
+
+    def _is_pipeline(self, arn: str) -> bool:
+        client = self.client("codepipeline")
+        try:
+            client.get_pipeline(name=arn.rpartition(":")[2])
+        except client.exceptions.PipelineNotFoundException:
+            return False
         return True
+
+    def _is_balancing(self, arn: str) -> bool:
+        """Target groups, listeners and rules: what has no tags is not there."""
+        return bool(elbv2.tags(self.client("elbv2"), [arn]))

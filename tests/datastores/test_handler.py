@@ -6,10 +6,12 @@ import io
 import json
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.connection import ConnectionPool
 
 from handlers.datastores import handler, logger
 from local.servers import MariaDB, Redis
@@ -88,6 +90,25 @@ def test_the_unexpected_escapes() -> None:
     """It is an error of the function, for retry and alarm."""
     with pytest.raises(ZeroDivisionError):
         handler(REQUEST, Context(), datastores=refusing(ZeroDivisionError()))
+
+
+def test_what_escapes_does_not_repeat_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as the address has it nor decoded, nor as the cause of it; the type and the rest are told."""
+
+    def refuse(*_: object, **__: object) -> None:
+        try:
+            raise ValueError("AUTH p#s/w")
+        except ValueError as error:
+            raise RuntimeError("no answer to p%23s%2Fw") from error
+
+    monkeypatch.setattr(ConnectionPool, "get_connection", refuse)
+    request = REQUEST | {"store": "redis", "mode": "database"}
+    datastores = Datastores(lambda _: json.dumps({"url": "redis://:p%23s%2Fw@127.0.0.1"}))
+    with pytest.raises(RuntimeError) as caught:
+        handler(request, Context(), datastores=datastores)
+    assert str(caught.value) == "RuntimeError: no answer to …"
+    told = "".join(traceback.format_exception(caught.value))
+    assert "p#s/w" not in told
 
 
 @pytest.mark.parametrize("change", [{"store": "mongo"}, {"store": None}, {"action": "flushall"}])

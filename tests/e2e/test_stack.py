@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -177,6 +180,65 @@ def test_forced_push_goes_back(dev: Developer) -> None:
     dev.push("qa/back", "--force")
 
     dev.live("qa/back", first)
+
+
+def test_no_secret_is_shown(dev: Developer) -> None:
+    """By logs, table, dead letters, pages and what people were told, after a life with a failed build."""
+    commit = dev.commit()
+    dev.push("qa/quiet")
+    dev.live("qa/quiet", commit)
+    dev.commit(FAIL_BUILD="yes")
+    dev.push("qa/quiet")
+    wait(lambda: dev.status("qa/quiet").get("state") == "failure", "GitHub shows the failure")
+    shown, secrets = _shown(dev, "qa/quiet"), _secrets(dev)
+
+    assert all([*shown.values(), *secrets.values()])
+    assert "received a delivery" in shown["functions' logs"]
+    assert [(where, kind) for where, text in shown.items() for kind in secrets if secrets[kind] in text] == []
+
+    dev.delete("qa/quiet")
+    dev.gone()
+
+
+def _secrets(dev: Developer) -> dict[str, str]:
+    info = dev.stack.info
+    return {
+        "webhook secret": info["webhook_secret"],
+        "GitHub token": info["github_token"],
+        "Slack token": dev.stack.slack.token,
+        "MySQL password": urlsplit(info["mysql"]).password or "",
+        "Redis password": urlsplit(info["redis"]).password or "",
+        "payload: e-mail address": git.AUTHOR["GIT_AUTHOR_EMAIL"],
+    }
+
+
+def _shown(dev: Developer, branch: str) -> dict[str, str]:
+    """All that anybody can read, by where."""
+    assert dev.stack.github is not None
+    info, sqs = dev.stack.info, dev.stack.client("sqs")
+    logs = [file for file in Path(info["logs"]).rglob("*") if file.is_file()]
+    dead = sqs.receive_message(QueueUrl=info["dead_letter_queue_url"], MaxNumberOfMessages=10)
+    pages = ["", "api/v1/environments", f"environments/{dev.slug(branch)}"]
+    return {str(file): file.read_text("utf-8", "replace") for file in logs if file.stat().st_size} | {
+        "functions' logs": "\n".join(_logged(dev)),
+        "table": repr(dev.stack.client("dynamodb").scan(TableName=info["table"])["Items"]),
+        "dead letters": repr(dead),
+        "pages": "".join(_page(f"{info['page_url']}{path}") for path in pages),
+        "GitHub": repr([dev.stack.github.posted, dev.stack.github.pulls.comments]),
+        "Slack": repr(dev.stack.slack.messages),
+    }
+
+
+def _logged(dev: Developer) -> Iterator[str]:
+    logs = dev.stack.client("logs")
+    for group in logs.describe_log_groups()["logGroups"]:
+        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
+            yield from (event["message"] for event in page["events"])
+
+
+def _page(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
 
 
 def _worked(dev: Developer, branch: str) -> dict[str, object]:

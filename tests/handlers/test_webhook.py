@@ -25,9 +25,10 @@ from handlers import webhook
 from local import send
 from qa_env import github, receiver
 from qa_env.receiver import BURST, MAX_AGE, REFILL, Queue, Secrets
+from tests import canaries
 
 ROOT = Path(__file__).parents[2]
-SECRET = "It's a Secret to Everybody"
+SECRET = canaries.WEBHOOK_SECRET
 ENTRY = {"repository": "example/shop", "branch_prefix": "qa/", "slug_prefix": "", "checks": True}
 REGION = "ap-northeast-1"
 FIFO = {"FifoQueue": "true"}

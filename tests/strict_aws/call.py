@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import pickle
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
@@ -98,6 +99,30 @@ def page(items: list[Any], call: Call, *, key: str, default: int) -> Answer:
     if end < len(items):
         answer["nextToken"] = str(end)
     return answer
+
+
+def copied(answer: Answer) -> Answer:
+    """A copy that shares nothing: what deepcopy makes of plain values, several times faster."""
+    return cast(Answer, pickle.loads(pickle.dumps(answer)))  # noqa: S301 our own values
+
+
+class Pages:
+    """Lists in pages: what comes and goes between two of them makes no other thing be left out."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, frozenset[Hashable]] = {}
+
+    def cut(
+        self, items: list[Any], identity: Callable[[Any], Hashable], size: int, token: str | None
+    ) -> tuple[list[Any], str | None]:
+        """One page and the token of the next one; a KeyError if nobody was given this token."""
+        seen = self._shown[token] if token else frozenset()
+        rest = [item for item in items if identity(item) not in seen]
+        if len(rest) <= size:
+            return rest, None
+        following = f"page-{len(self._shown) + 1}"
+        self._shown[following] = seen | {identity(item) for item in rest[:size]}
+        return rest[:size], following
 
 
 def as_tags(tags: Iterable[dict[str, str]]) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""DynamoDB: moto forgets idempotency tokens."""
+"""DynamoDB: moto forgets idempotency tokens, and its pages are as large as AWS's: 1 MB."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from tests.strict_aws.call import Answer, Call, Rule
 
 
 class DynamoDB:
+    """Controls: `page_size`."""
+
     def __init__(self) -> None:
+        self.page_size: int | None = None
+        """Items after which a page is full, for tests that cannot make 1 MB of them. BC:dynamodb.Query."""
         self._tokens: dict[str, dict[str, Any]] = {}
-        self.rules: dict[str, Rule] = {"TransactWriteItems": self._transact}
+        self.rules: dict[str, Rule] = {
+            "TransactWriteItems": self._transact,
+            "Query": self._read,
+            "Scan": self._read,
+        }
 
     def _transact(self, call: Call) -> Answer:
         """A repeated token changes nothing; with other items it is refused. Facts B5-1, D2-16."""
@@ -27,3 +35,9 @@ class DynamoDB:
         answer = call.proceed()
         self._tokens[token] = call.params
         return answer
+
+    def _read(self, call: Call) -> Answer:
+        """As large a page as fits, whatever the limit asked for."""
+        if self.page_size is None:
+            return call.proceed()
+        return call.proceed(Limit=min(self.page_size, call.params.get("Limit", self.page_size)))

@@ -7,6 +7,7 @@ tagging API.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 
 from moto.ecs.models import EC2ContainerServiceBackend
@@ -14,7 +15,7 @@ from moto.ecs.models import EC2ContainerServiceBackend
 from tests.strict_aws.call import Answer, Call, Refused, Rule, as_tags, page
 from tests.strict_aws.ecs_rules import check_settings
 from tests.strict_aws.elbv2 import Elbv2
-from tests.strict_aws.services import DEPLOYED, Clock, Deployment, Service, Settings, Task, complete
+from tests.strict_aws.services import DEPLOYED, Clock, Deployment, Service, Settings, Task, complete, in_full
 from tests.strict_aws.task_definitions import TaskDefinitions
 
 CREATE_ONLY = ("cluster", "serviceName", "clientToken", "tags", "role")
@@ -170,6 +171,12 @@ class Ecs:
             raise LookupError(f"purging {service.name}: it is {service.status}")
         del self._services[service.cluster, service.name]
         del self._backend.services[f"{service.cluster}:{service.name}"]
+
+    def tagged(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Services until they are purged, and task definitions, with their tags."""
+        for service in self._services.values():
+            yield service.arn, dict(as_tags(self._tags(service)))
+        yield from self.task_definitions.tagged()
 
     # Services
 
@@ -414,7 +421,7 @@ def _with_capacity(call: Call, before: Settings, changes: Settings) -> Settings:
     Source: BC:ecs.UpdateService.capacityProviderStrategy; the refusal is quoted in pipecd #6385.
     """
     merged = before | changes
-    strategy = merged.get("capacityProviderStrategy") or []
+    strategy = in_full(merged.get("capacityProviderStrategy") or [])
     if strategy != (before.get("capacityProviderStrategy") or []):
         if not call.params.get("forceNewDeployment"):
             raise call.error(

@@ -1,4 +1,4 @@
-"""ELBv2 rules that moto does not have: duplicates, quotas, target groups and their health, actions."""
+"""ELBv2 rules that moto does not have: duplicates, quotas, pages, target groups and their health, actions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from moto.elbv2.models import ELBv2Backend, FakeListener
 
 from tests.strict_aws.actions import LOG_IN, check_actions, without_secrets
-from tests.strict_aws.call import Answer, Call, Params, Rule
+from tests.strict_aws.call import Answer, Call, Pages, Params, Rule
 
 LAMBDA_ARN = re.compile(r"arn:aws:lambda:[a-z0-9-]+:\d{12}:function:[A-Za-z0-9_-]+(:[A-Za-z0-9_$-]+)?")
 
@@ -26,6 +26,15 @@ QUOTAS = {
     "certificates-per-application-load-balancer": 25,
 }
 
+# Where the items of a list are, and what tells one from another.
+LISTS = {
+    "DescribeLoadBalancers": ("LoadBalancers", "LoadBalancerArn"),
+    "DescribeTargetGroups": ("TargetGroups", "TargetGroupArn"),
+    "DescribeListeners": ("Listeners", "ListenerArn"),
+    "DescribeRules": ("Rules", "RuleArn"),
+}
+EVERYTHING = 1_000_000  # a page of moto's, which pages some of the lists by itself
+
 NOT_FOUND = {  # what an unknown ARN is called
     ":targetgroup/": ("TargetGroupNotFound", "One or more target groups not found"),
     ":listener/": ("ListenerNotFound", "One or more listeners not found"),
@@ -35,11 +44,13 @@ NOT_FOUND = {  # what an unknown ARN is called
 
 
 class Elbv2:
-    """Controls: `quotas`, `in_use_lag`, `association_lag`, `set_health`."""
+    """Controls: `quotas`, `page_size`, `in_use_lag`, `association_lag`, `set_health`."""
 
     def __init__(self, backend: ELBv2Backend) -> None:
         self._backend = backend
         self.quotas = dict(QUOTAS)
+        self.page_size = 50
+        """Of lists where the caller names none: AWS documents no default (moto's source says 400)."""
         self.in_use_lag = 0
         """So many DeleteTargetGroup calls still say "in use" once the listener is gone. Facts B1-7."""
         self.association_lag = 0
@@ -48,6 +59,7 @@ class Elbv2:
         self._health: dict[tuple[str, str], dict[str, str]] = {}
         self._still_in_use: Counter[str] = Counter()
         self._not_yet_associated: Counter[str] = Counter()
+        self._pages = Pages()
         self.rules: dict[str, Rule] = {
             "CreateTargetGroup": self._create_target_group,
             "ModifyTargetGroup": self._modify_target_group,
@@ -60,8 +72,7 @@ class Elbv2:
             "DeleteRule": self._delete_rule,
             "RegisterTargets": self._register_targets,
             "DeregisterTargets": self._deregister_targets,
-            "DescribeListeners": self._without_secrets,
-            "DescribeRules": self._without_secrets,
+            **dict.fromkeys(LISTS, self._list),
             "DescribeTargetGroups": self._describe_target_groups,
             "DescribeTargetHealth": self._describe_target_health,
             "DescribeTags": self._describe_tags,
@@ -88,7 +99,12 @@ class Elbv2:
         if group and target in group.targets:
             group.deregister([{"Id": target}])
 
-    # What ECS asks
+    # What others ask
+
+    def tagged(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Target groups, listeners and rules with their tags."""
+        for arn in (*self._backend.target_groups, *self._listener_arns(), *self._rule_arns()):
+            yield arn, self._backend.tagging_service.get_tag_dict_for_resource(arn)
 
     def has_target_group(self, arn: str) -> bool:
         return arn in self._backend.target_groups
@@ -144,7 +160,7 @@ class Elbv2:
     def _describe_target_groups(self, call: Call) -> Answer:
         """moto never forgets which load balancer a target group was used by."""
         self._refresh()
-        return call.proceed()
+        return self._list(call)
 
     # Listeners and rules
 
@@ -256,9 +272,6 @@ class Elbv2:
         self._not_yet_associated.update(dict.fromkeys(after - before, self.association_lag))
         return without_secrets(answer)
 
-    def _without_secrets(self, call: Call) -> Answer:
-        return without_secrets(call.proceed())
-
     # Targets
 
     def _register_targets(self, call: Call) -> Answer:
@@ -300,15 +313,34 @@ class Elbv2:
 
     def _describe_tags(self, call: Call) -> Answer:
         """Tags of something that is not there are an error; moto says "no tags". BC:elbv2.DescribeTags."""
-        listeners = {arn for balancer in self._backend.load_balancers.values() for arn in balancer.listeners}
-        known = {*self._backend.target_groups, *self._backend.load_balancers, *listeners, *self._rule_arns()}
+        known = {*self._backend.target_groups, *self._backend.load_balancers}
+        known |= self._listener_arns() | self._rule_arns()
         for arn in call.params["ResourceArns"]:
             if arn not in known:
                 code, message = next(
                     (error for part, error in NOT_FOUND.items() if part in arn), NOT_FOUND[":targetgroup/"]
                 )
                 raise call.error(code, message)
-        return call.proceed()
+        tags = self._backend.tagging_service.get_tag_dict_for_resource
+        return {
+            "TagDescriptions": [
+                {"ResourceArn": arn, "Tags": [{"Key": k, "Value": v} for k, v in tags(arn).items()]}
+                for arn in call.params["ResourceArns"]
+            ]
+        }
+
+    def _list(self, call: Call) -> Answer:
+        """By Marker and PageSize, whatever was asked for. BC:elbv2.PageSize: at most 400."""
+        key, identity = LISTS[call.operation]
+        asked = {name: value for name, value in call.params.items() if name != "Marker"}
+        items = call.send(call.operation, asked | {"PageSize": EVERYTHING})[key]
+        size, marker = call.params.get("PageSize", self.page_size), call.params.get("Marker")
+        try:
+            page, following = self._pages.cut(items, lambda item: item[identity], size, marker)
+        except KeyError as error:
+            raise call.error("ValidationError", f"The marker '{marker}' is invalid") from error
+        answer: Answer = {key: page} | ({"NextMarker": following} if following else {})
+        return without_secrets(answer)
 
     def _describe_account_limits(self, call: Call) -> Answer:
         """Facts B1-2: the live numbers."""
@@ -326,6 +358,9 @@ class Elbv2:
     def _listener_on(self, balancer_arn: str, port: int | None) -> FakeListener | None:
         here = (listener for listener in self._listeners() if listener.load_balancer_arn == balancer_arn)
         return next((listener for listener in here if port is not None and int(listener.port) == port), None)
+
+    def _listener_arns(self) -> set[str]:
+        return {listener.arn for listener in self._listeners()}
 
     def _rule_arns(self) -> set[str]:
         return {arn for listener in self._listeners() for arn in listener.rules if isinstance(arn, str)}

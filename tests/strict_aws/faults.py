@@ -6,10 +6,11 @@ sees.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from operator import itemgetter
+from typing import Any, cast
 
 from botocore.exceptions import ReadTimeoutError
 
@@ -18,8 +19,17 @@ from tests.strict_aws.names import COVERED
 
 Error = str | tuple[str, str] | BaseException
 
-# ECS does not declare it, and throws it all the same: facts B2-6.
-THROTTLE_CODES = {"elbv2": "Throttling", "sqs": "RequestThrottled"}
+# All others answer ThrottlingException: CodePipeline, ECR, EventBridge; ECS, which does not declare it (facts
+# B2-6); DynamoDB for a table on demand (ProvisionedThroughputExceededException is for the other mode).
+THROTTLE_CODES = {
+    "elbv2": "Throttling",
+    "cloudwatch": "Throttling",
+    "sqs": "RequestThrottled",  # BC
+    "lambda": "TooManyRequestsException",  # BC
+    "resourcegroupstaggingapi": "ThrottledException",  # BC
+}
+
+CONFLICTING = ("TransactWriteItems", "PutItem", "UpdateItem", "DeleteItem")
 
 
 @dataclass
@@ -34,32 +44,47 @@ class Fault:
 class Reading:
     """Where a read shows the things a create made."""
 
-    items: str  # the list in the answer
-    identity: str | None  # the key of the identity in an item; None when the items are the identities
-    asked_by: tuple[
-        str, ...
-    ] = ()  # parameters that name things: a hidden one is then "not found", not "left out"
+    items: str  # the list in the answer, or the one thing
+    identity: Callable[[Any], str]
+    asked_by: tuple[str, ...] = ()
+    """Parameters that name things: a hidden one is then "not found", not "left out"."""
     not_found: str = ""
 
 
-# What `hide_new` can hide: where the identity is in the answer of the create …
+def _resource(mapping: dict[str, Any]) -> str:
+    """A pipeline by its name, as CreatePipeline tells no ARN; all else by its ARN."""
+    arn = str(mapping["ResourceARN"])
+    return arn.rpartition(":")[2] if ":codepipeline:" in arn else arn
+
+
+# What `hide_new` can hide: where the identity is in the answer of the create … "The Amazon ECS API follows an
+# eventual consistency model" (BC:ecs.RunTask); that of ELBv2 propagates, too: facts B1-7, B2-4.
 CREATES: dict[str, Callable[[Answer], str]] = {
     "elbv2:CreateTargetGroup": lambda answer: answer["TargetGroups"][0]["TargetGroupArn"],
     "elbv2:CreateListener": lambda answer: answer["Listeners"][0]["ListenerArn"],
     "elbv2:CreateRule": lambda answer: answer["Rules"][0]["RuleArn"],
     "ecs:CreateService": lambda answer: answer["service"]["serviceArn"],
+    "ecs:RegisterTaskDefinition": lambda answer: answer["taskDefinition"]["taskDefinitionArn"],
+    "codepipeline:CreatePipeline": lambda answer: answer["pipeline"]["name"],
 }
 
 # … and which reads would show it.
 READINGS = {
     "elbv2:DescribeTargetGroups": Reading(
-        "TargetGroups", "TargetGroupArn", ("Names", "TargetGroupArns"), "TargetGroupNotFound"
+        "TargetGroups", itemgetter("TargetGroupArn"), ("Names", "TargetGroupArns"), "TargetGroupNotFound"
     ),
-    "elbv2:DescribeListeners": Reading("Listeners", "ListenerArn", ("ListenerArns",), "ListenerNotFound"),
-    "elbv2:DescribeRules": Reading("Rules", "RuleArn", ("RuleArns",), "RuleNotFound"),
-    "ecs:DescribeServices": Reading("services", "serviceArn"),
-    "ecs:ListServices": Reading("serviceArns", None),
-    "resourcegroupstaggingapi:GetResources": Reading("ResourceTagMappingList", "ResourceARN"),
+    "elbv2:DescribeListeners": Reading(
+        "Listeners", itemgetter("ListenerArn"), ("ListenerArns",), "ListenerNotFound"
+    ),
+    "elbv2:DescribeRules": Reading("Rules", itemgetter("RuleArn"), ("RuleArns",), "RuleNotFound"),
+    "ecs:DescribeServices": Reading("services", itemgetter("serviceArn")),
+    "ecs:ListServices": Reading("serviceArns", str),
+    "ecs:ListTaskDefinitions": Reading("taskDefinitionArns", str),
+    "codepipeline:GetPipeline": Reading(
+        "pipeline", itemgetter("name"), ("name",), "PipelineNotFoundException"
+    ),
+    "codepipeline:ListPipelines": Reading("pipelines", itemgetter("name")),
+    "resourcegroupstaggingapi:GetResources": Reading("ResourceTagMappingList", _resource),
 }
 
 
@@ -67,7 +92,7 @@ READINGS = {
 class Faults:
     _faults: list[Fault] = field(default_factory=list)
     _stale: dict[str, int] = field(default_factory=dict)
-    _last_answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    _last_answers: dict[tuple[str, str], bytes] = field(default_factory=dict)  # pickled: faster than a copy
     _hiding: dict[str, int] = field(default_factory=dict)
     _hidden: dict[str, int] = field(default_factory=dict)
 
@@ -80,6 +105,15 @@ class Faults:
     ) -> None:
         """The next calls raise a code, a (code, message) or an exception; `after` they took effect."""
         self._faults.append(Fault(operation, times, lambda call: _as_error(call, error), after))
+
+    def conflict(self, operation: str, times: int = 1, *, item: int = 0) -> None:
+        """The next writes of the table meet somebody else's transaction on the same item. Facts B5-1.
+
+        A transaction is cancelled because of its `item`; a single write, by its own name.
+        """
+        if operation not in CONFLICTING:
+            raise ValueError(f"{operation}: only {', '.join(CONFLICTING)} can meet a transaction")
+        self._faults.append(Fault(f"dynamodb:{operation}", times, lambda call: _conflict(call, item)))
 
     def lose_response(self, operation: str, times: int = 1) -> None:
         """The next calls take effect, and the caller sees a timeout."""
@@ -114,7 +148,7 @@ class Faults:
         for pattern, left in self._stale.items():
             if left > 0 and previous is not None and call.matches(pattern):
                 self._stale[pattern] -= 1
-                return deepcopy(previous)
+                return cast(Answer, pickle.loads(previous))  # noqa: S301 our own answers
         return None
 
     def show(self, call: Call, answer: Answer) -> Answer:
@@ -124,19 +158,20 @@ class Faults:
         if reading := READINGS.get(call.name):
             answer = self._without_hidden(call, reading, answer)
         if call.is_read and call.service in COVERED:
-            self._last_answers[call.name, repr(call.params)] = deepcopy(answer)
+            self._last_answers[call.name, repr(call.params)] = pickle.dumps(answer)
         return answer
 
     def _without_hidden(self, call: Call, reading: Reading, answer: Answer) -> Answer:
-        def identity(item: Any) -> str:
-            return str(item[reading.identity] if reading.identity else item)
-
-        hidden = [identity(item) for item in answer[reading.items] if self._hidden.get(identity(item), 0) > 0]
+        shown = answer[reading.items]
+        names = [reading.identity(item) for item in (shown if isinstance(shown, list) else [shown])]
+        hidden = [name for name in names if self._hidden.get(name, 0) > 0]
+        if not hidden:
+            return answer
         for name in hidden:
             self._hidden[name] -= 1
-        if hidden and any(call.params.get(parameter) for parameter in reading.asked_by):
+        if any(call.params.get(parameter) for parameter in reading.asked_by):
             raise call.error(reading.not_found, "One or more items not found")
-        answer[reading.items] = [item for item in answer[reading.items] if identity(item) not in hidden]
+        answer = answer | {reading.items: [item for item in shown if reading.identity(item) not in hidden]}
         if call.name == "ecs:DescribeServices":
             answer["failures"] += [{"arn": name, "reason": "MISSING"} for name in hidden]
         return answer
@@ -144,6 +179,20 @@ class Faults:
 
 def _throttled(call: Call) -> BaseException:
     return call.error(THROTTLE_CODES.get(call.service, "ThrottlingException"), "Rate exceeded")
+
+
+def _conflict(call: Call, item: int) -> BaseException:
+    """BC:dynamodb.TransactionConflictException, BC:dynamodb.TransactionCanceledException."""
+    if call.operation != "TransactWriteItems":
+        return call.error("TransactionConflictException", "Transaction is ongoing for the item")
+    reasons = [{"Code": "None"} for _ in call.params["TransactItems"]]
+    reasons[item] = {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}
+    codes = ", ".join(reason["Code"] for reason in reasons)
+    said = f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]"
+    error = call.error("TransactionCanceledException", said)
+    response: Answer = error.response  # type: ignore[assignment]  # the stub knows no modelled members
+    response["CancellationReasons"] = reasons
+    return error
 
 
 def _timed_out(call: Call) -> BaseException:

@@ -15,20 +15,25 @@ from unittest.mock import patch
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # four times faster; read when moto is imported
 
 import boto3
+from botocore import UNSIGNED
 from botocore.client import BaseClient
+from botocore.config import Config
 from botocore.validate import ParamValidator
 from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ecs.models import ecs_backends
 from moto.elbv2.models import elbv2_backends
 
+from tests import canaries
 from tests.strict_aws import names
-from tests.strict_aws.call import Answer, Call, Event, Params, Refused, Rule
+from tests.strict_aws.call import Answer, Call, Event, Params, Refused, Rule, copied
 from tests.strict_aws.dynamodb import DynamoDB
+from tests.strict_aws.ecr import Ecr
 from tests.strict_aws.ecs import Ecs
 from tests.strict_aws.elbv2 import Elbv2
 from tests.strict_aws.events import Events
 from tests.strict_aws.faults import Error, Faults
+from tests.strict_aws.tagging import Tagging
 
 if TYPE_CHECKING:
     from tests.strict_aws.world import World
@@ -39,7 +44,8 @@ StandIn = Callable[[str, Params], Answer]
 class StrictAWS:
     """A whole AWS account in memory.
 
-    `client`, `world`, `ecs` and `elbv2` build and steer it; the rest observes and disturbs it.
+    `client`, `world`, `ecs`, `elbv2`, `ecr`, `dynamodb` and `tagging` build and steer it; the rest observes
+    and disturbs it.
     """
 
     def __init__(self, region: str) -> None:
@@ -48,17 +54,23 @@ class StrictAWS:
         self.calls: list[Event] = []
         self.elbv2 = Elbv2(elbv2_backends[self.account][region])
         self.ecs = Ecs(ecs_backends[self.account][region], self.elbv2)
+        self.tagging = Tagging(self.elbv2.tagged, self.ecs.tagged)
+        self.dynamodb = DynamoDB()
+        self.ecr = Ecr()
         self.faults = Faults()
         self.throttle = self.faults.throttle
         self.hide_new = self.faults.hide_new
+        self.conflict = self.faults.conflict
         self.lose_response = self.faults.lose_response
         self.stale = self.faults.stale
         self.clear_faults = self.faults.clear
         self._rules: dict[str, dict[str, Rule]] = {
             "elbv2": self.elbv2.rules,
             "ecs": self.ecs.rules,
-            "dynamodb": DynamoDB().rules,
+            "dynamodb": self.dynamodb.rules,
+            "ecr": self.ecr.rules,
             "events": Events().rules,
+            "resourcegroupstaggingapi": self.tagging.rules,
         }
         self._stand_ins: dict[str, StandIn] = {}
         self._callbacks: list[Callable[[Event], None]] = []
@@ -152,6 +164,7 @@ class StrictAWS:
         return answer
 
     def _effect(self, call: Call) -> Answer:
+        self.tagging.before(call)
         for pattern, stand_in in self._stand_ins.items():
             if call.matches(pattern):
                 return stand_in(call.operation, deepcopy(call.params))
@@ -164,13 +177,15 @@ class StrictAWS:
             raise Refused(
                 f"{call.name} in {call.client.meta.region_name}: this layer holds {self.region} only"
             )
-        answer = deepcopy(rule(call))
+        answer = copied(rule(call))
         _must_fit_the_model(call, answer)
         return answer
 
 
 def _must_fit_the_model(call: Call, answer: Answer) -> None:
     """The layer's own answers have the shape AWS documents: no invented keys, no wrong types."""
+    if call.service == "dynamodb":  # a table's answers are translated already
+        return
     shape = call.client.meta.service_model.operation_model(call.operation).output_shape
     body = {key: value for key, value in answer.items() if key != "ResponseMetadata"}
     if shape is not None:
@@ -191,12 +206,14 @@ def _snapshot(params: Params) -> Params:
 @cache
 def _session() -> boto3.Session:
     """One session for all tests: reading the service models is most of the cost of a client."""
-    return boto3.Session(aws_access_key_id="strict", aws_secret_access_key="aws")
+    return boto3.Session("strict", canaries.AWS_SECRET_KEY, canaries.AWS_SESSION_TOKEN)
 
 
 @cache
 def _client(service: str, region: str) -> Any:
-    return _session().client(service, region_name=region)
+    """Unsigned, which saves time; but moto reads the region of a queue from the signature."""
+    config = None if service == "sqs" else Config(signature_version=UNSIGNED)
+    return _session().client(service, region_name=region, config=config)
 
 
 @contextmanager

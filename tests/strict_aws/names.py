@@ -15,7 +15,16 @@ from typing import Any
 
 from botocore.model import OperationModel, Shape
 
-COVERED = ("elbv2", "ecs", "codepipeline", "ecr", "sqs", "dynamodb", "events")
+COVERED = (
+    "elbv2",
+    "ecs",
+    "codepipeline",
+    "ecr",
+    "sqs",
+    "dynamodb",
+    "events",
+    "resourcegroupstaggingapi",
+)
 
 # What each service calls a parameter it does not like.
 CODES = {
@@ -26,6 +35,7 @@ CODES = {
     "sqs": "InvalidParameterValue",
     "dynamodb": "ValidationException",
     "events": "ValidationException",
+    "resourcegroupstaggingapi": "InvalidParameterException",
 }
 
 
@@ -83,9 +93,13 @@ EXTRA: dict[str, dict[str, Text | Between]] = {
     "ecs:ListTaskDefinitions": {"maxResults": Between(1, 100)},
     "ecs:DescribeTasks": {"tasks": Between(1, 100)},
     "ecs:DeleteTaskDefinitions": {"taskDefinitions": Between(1, 10)},  # facts B2-10
+    # "You cannot describe more than '20' target groups at a time": ansible-collections/amazon.aws #1593
+    "elbv2:DescribeTargetGroups": {"TargetGroupArns": Between(0, 20), "Names": Between(0, 20)},
+    "elbv2:DescribeLoadBalancers": {"LoadBalancerArns": Between(0, 20)},  # BC, in prose
     "elbv2:DescribeTags": {
         "ResourceArns": Between(1, 20)
     },  # API reference: up to 20 resources in a single call
+    "resourcegroupstaggingapi:GetResources": {"ResourcesPerPage": Between(1, 100)},  # BC, in prose
     "sqs:CreateQueue": {"QueueName": SQS_QUEUE},
     "sqs:SendMessage": {
         "MessageGroupId": SQS_TOKEN,

@@ -231,11 +231,18 @@ class Service:
         }
 
 
+def in_full(strategy: list[Settings]) -> list[Settings]:
+    """A strategy as AWS answers it, with the defaults. BC:ecs.CapacityProviderStrategyItem."""
+    return [{"weight": 0, "base": 0} | item for item in strategy]
+
+
 def complete(settings: Settings) -> Settings:
     """Settings with AWS's defaults filled in."""
     merged = DEFAULTS | {key: value for key, value in settings.items() if value is not None}
     merged["deploymentConfiguration"] = DEPLOYMENT_DEFAULTS | merged.get("deploymentConfiguration", {})
-    if not merged.get("capacityProviderStrategy"):
+    if merged.get("capacityProviderStrategy"):
+        merged["capacityProviderStrategy"] = in_full(merged["capacityProviderStrategy"])
+    else:
         merged.setdefault("launchType", "EC2")
     if merged.get("launchType") == "FARGATE":
         merged.setdefault("platformVersion", "LATEST")

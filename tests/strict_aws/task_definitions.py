@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from moto.ecs.models import EC2ContainerServiceBackend, TaskDefinition
 
-from tests.strict_aws.call import Answer, Call, Rule, page
+from tests.strict_aws.call import Answer, Call, Rule, as_tags, page
 from tests.strict_aws.services import Clock
 
 
@@ -46,6 +46,12 @@ class TaskDefinitions:
             for number, definition in list(revisions.items()):
                 if definition.status == "DELETE_IN_PROGRESS" and definition.arn not in used:
                     del revisions[number]
+
+    def tagged(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """All of them, INACTIVE ones as well, with their tags."""
+        for revisions in self._backend.task_definitions.values():
+            for definition in revisions.values():
+                yield definition.arn, dict(as_tags(definition.tags))
 
     def _find(self, name: str) -> TaskDefinition | None:
         """A bare family is its newest ACTIVE revision; moto takes the newest of any status."""
@@ -92,8 +98,14 @@ class TaskDefinitions:
 
     def _list(self, call: Call) -> Answer:
         """By revision, in the order asked for, a hundred at a time. BC:ecs.ListTaskDefinitions."""
-        params: Answer = {key: call.params[key] for key in ("familyPrefix", "status") if key in call.params}
-        arns = call.send(call.operation, params)["taskDefinitionArns"]
+        family, status = call.params.get("familyPrefix"), call.params.get("status", "ACTIVE")
+        arns = [
+            definition.arn
+            for name, revisions in self._backend.task_definitions.items()
+            if family in (None, name)
+            for definition in revisions.values()
+            if definition.status == status
+        ]
         arns.sort(key=_family_and_revision, reverse=call.params.get("sort") == "DESC")
         return page(arns, call, key="taskDefinitionArns", default=100)
 

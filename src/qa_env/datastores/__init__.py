@@ -2,16 +2,18 @@
 
 It runs in a function of its own inside the VPC, which may do nothing in AWS but read the secrets it is
 given references to. Requests and answers are plain JSON. `NotReady` and `Blocked` are answered as data;
-anything else escapes and is an error of the function. The stores are imported when first asked for:
-redis-py alone costs 100 ms of a cold start (reliability 2a).
+anything else escapes and is an error of the function. Nothing that it answers or raises repeats a secret. The
+stores are imported when first asked for: redis-py alone costs 100 ms of a cold start (reliability 2a).
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from qa_env.datastores import guard
 from qa_env.errors import Blocked, NotReady
 
 Request = Mapping[str, Any]
@@ -28,13 +30,19 @@ class Datastores:
 
     def handle(self, request: Request, remaining_seconds: Remaining) -> Answer:
         """Do what is asked; say what came of it, or why not."""
-        perform = _store(request["store"])
+        perform, secret = _store(request["store"]), ""
         try:
-            return perform(request, self.read_secret(request["secret"]), remaining_seconds)
+            secret = self.read_secret(request["secret"])
+            return perform(request, secret, remaining_seconds)
         except NotReady as error:
-            return {"error": "not_ready", "message": str(error)}
+            return {"error": "not_ready", "message": guard.hidden(str(error), secret)}
         except Blocked as error:
-            return {"error": "blocked", "message": str(error)}
+            return {"error": "blocked", "message": guard.hidden(str(error), secret)}
+        except Exception as error:
+            told = "".join(traceback.format_exception(error))
+            if guard.hidden(told, secret) == told:
+                raise
+            raise RuntimeError(f"{type(error).__name__}: {guard.hidden(str(error), secret)}") from None
 
 
 def _store(name: str) -> Callable[[Request, str, Remaining], Answer]:

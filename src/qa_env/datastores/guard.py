@@ -9,10 +9,12 @@ import json
 import re
 import ssl
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from qa_env import naming
 from qa_env.errors import Blocked
 
+_NO_SECRETS = ("host", "port", "username", "user", "engine", "dbname", "tls", "ssl_ca")
 _PREFIX = re.compile(r"[a-z][a-z0-9]{1,9}[-_]?")
 
 
@@ -50,6 +52,35 @@ def authority(values: dict[str, Any], reference: object) -> str | None:
     except (ssl.SSLError, TypeError, ValueError):
         raise Blocked(f"ssl_ca of secret {reference} must be certificates in PEM") from None
     return ca or None
+
+
+def hidden(text: str, secret: str) -> str:
+    """The text without what is secret in the secret: a server or a library may repeat what it was given."""
+    for value in sorted(_values(secret), key=len, reverse=True):
+        text = text.replace(value, "…")
+    return text
+
+
+def _values(secret: str) -> set[str]:
+    try:
+        fields = json.loads(secret)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        return {secret} - {""}
+    values = {str(value) for name, value in fields.items() if name not in _NO_SECRETS and value}
+    for value in list(values):
+        values |= _passwords(value)
+    return values - {"", "True"}
+
+
+def _passwords(url: str) -> set[str]:
+    """As the address has it, and as a server is told."""
+    try:
+        password = urlsplit(url).password or ""
+    except ValueError:
+        return set()
+    return {password, unquote(password)}
 
 
 def _shown(value: object) -> str:

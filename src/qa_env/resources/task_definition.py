@@ -58,7 +58,7 @@ class TaskDefinition:
             raise NotReady("waiting for the first build")
         with aws.doing(f"ensuring task definition {naming.service(env.slug, self.name)}"):
             mark = self._mark(env, env.built)
-            arn = self._find(env, mark) or self._register(env, env.built, mark)
+            arn = self._known(env, mark) or self._find(env, mark) or self._register(env, env.built, mark)
             self._prune(env, keep={arn, env.remembered("service", self.name).get("task_definition", "")})
         return {"arn": arn, "commit": env.built.commit, "execution": env.built.execution}
 
@@ -78,6 +78,20 @@ class TaskDefinition:
         for arn in (arn for page in pages for arn in page["taskDefinitionArns"]):
             if slug := naming.owner_of(self._tags(arn), self.installation):
                 yield slug
+
+    def _known(self, env: Environment, mark: str) -> str | None:
+        """The revision that was registered last, if it is as wanted: lists may not show it yet."""
+        arn = env.remembered(self.kind, self.name).get("arn")
+        if arn is None:
+            return None
+        try:
+            found = self.client.describe_task_definition(taskDefinition=arn, include=["TAGS"])
+        except self.client.exceptions.ClientException:
+            return None
+        tags = aws.tag_dict(found.get("tags"))
+        is_ours = naming.owner_of(tags, self.installation) == env.slug
+        is_wanted = tags.get(naming.TAG_SETTINGS) == mark
+        return arn if is_ours and is_wanted and found["taskDefinition"]["status"] == "ACTIVE" else None
 
     def _find(self, env: Environment, mark: str) -> str | None:
         """The newest revision that bears the mark; the family may hold others."""
