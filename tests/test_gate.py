@@ -179,6 +179,14 @@ class TestFaults:
         with gate.invocation("reconcile"):
             assert exists(qa)
 
+    def test_a_replica_that_caught_up_is_not_stale(self, qa: Installation, gate: Gate) -> None:
+        gate.decide = lambda call: Fault.STALE
+        with gate.invocation("reconcile"):
+            groups(qa)
+            create(qa)
+            gate.catch_up()
+            assert exists(qa)
+
     def test_consistent_reads_are_never_stale(self, qa: Installation, gate: Gate) -> None:
         slug = qa.push(BRANCH, A)
         with gate.invocation("reconcile"):

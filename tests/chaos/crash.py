@@ -10,8 +10,8 @@ in question was about to make. That nothing foreign was touched and no claim is 
 things of others and another environment are part of the world, and at the end of the life it is as before.
 
 Reads are not crashed at: dying before or after a read is dying after the last write. They are throttled,
-time out, and answer what was before the last change. Where nothing was written since the same function read
-the same the last time and the answer is the same, too, reading is not tried again.
+time out, and answer what was before the last change of the same act. Where nothing was written since the
+same function read the same the last time and the answer is the same, too, reading is not tried again.
 """
 
 from __future__ import annotations
@@ -202,6 +202,7 @@ class Explorer:
         self.act = act
         self._read.clear()
         self.life.gate.forget()
+        self.life.gate.catch_up()  # it was quiet for minutes: nobody lags so far behind
         self.life.gate.decide = self._decide
         gc.freeze()
         try:

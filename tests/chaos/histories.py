@@ -92,6 +92,7 @@ def _steps(random: Random, github: bool) -> list[tuple[int, Callable[[], Step]]]
         (8, lambda: ("push", (branch(),))),
         (2, lambda: ("bad_push", (branch(), any_of("build", "migrate")))),
         (5, lambda: ("delete", (branch(),))),
+        (4, lambda: ("hurry", (branch(), any_of(True, False)))),
         (16, lambda: ("hear", (random.randrange(8), random.random() < 0.15))),
         (2, lambda: ("lose_webhook", (random.randrange(8),))),
         (18, lambda: ("receive", (any_of(*map(str, KINDS)), 1 + int(random.expovariate(1 / 12))))),
@@ -144,7 +145,8 @@ def _say_the_truth(chaos: Chaos, branch: str) -> None:
     """A last word where the last one may not have come, failed or was dismissed."""
     head = chaos.heads.get(branch)
     is_bad = any(commit == head for _, commit in chaos.failing)
-    if head and (is_bad or branch in chaos.dismissed or not chaos.branches):
+    needs_a_build = is_bad or branch in chaos.dismissed or branch in chaos.emptied
+    if head and (needs_a_build or not chaos.branches):
         chaos.do_push(branch)
     elif not head and not chaos.branches:
         chaos.webhooks.append(chaos._change(branch, Ref.ABSENT, "", "", "delete"))

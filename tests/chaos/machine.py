@@ -33,6 +33,7 @@ BRANCHES = {"qa/a": REPOSITORY, "qa/b": REPOSITORY, "qa/c": REPOSITORY, "qa/x": 
 PREFIXES = {REPOSITORY: "", OTHER: "other"}
 SERVICES = ("elbv2", "ecs", "codepipeline", "dynamodb", "mysql", "redis", "github", "ecr", "sqs")
 KINDS = (*(fault for fault in Fault), "another worker")
+AN_HOUR = 3600
 LOOKS = 2  # that end a teardown
 MANY = 3  # environments that no brake lets go at once
 FOREIGN_SCHEMA, FOREIGN_KEYS = "qa-foo-other", "qa_foo_other"
@@ -71,6 +72,10 @@ class Chaos(Life):
     trouble: Trouble | None = None
     down: set[str] = field(default_factory=set)
     blind: bool = False
+    said_gone: dict[str, float] = field(default_factory=dict)
+    """When a webhook last said that a branch is gone: who sees nothing else may believe it."""
+    emptied: set[str] = field(default_factory=set)
+    """Branches whose schema somebody dropped: it is made again, and only a build fills it."""
     lost: set[Slug] = field(default_factory=set)
     excused: set[Slug] = field(default_factory=set)
     """Of these the record was lost by hand, or both looks were misled: no wonder if the audit finds them."""
@@ -160,7 +165,8 @@ class Chaos(Life):
     def watch_begin(self, env: Environment) -> None:
         """A teardown begins: not of what lives, as far as anybody could know."""
         alive = env.branch in self.heads and self.dismissed.get(env.branch) != self.heads[env.branch]
-        if alive and self.branches:
+        was_said = self.blind and self.now - self.said_gone.get(env.branch, 0.0) < AN_HOUR
+        if alive and self.branches and not was_said:
             self.violations.append(f"{env.slug} is torn down though GitHub has {env.branch}")
         orphaned = {slug for slug in self.lost if slug not in self.records or not self.records[slug].branch}
         if not env.branch and env.slug in self.lost and len(orphaned) >= MANY:
@@ -249,6 +255,15 @@ class Chaos(Life):
         self.webhooks.append(self._change(branch, Ref.ABSENT, "", before, "push"))
         self.webhooks.append(self._change(branch, Ref.ABSENT, "", "", "delete"))
 
+    def do_hurry(self, branch: str, back_and_forth: bool) -> None:
+        """Somebody pushes and deletes, or deletes and pushes, and GitHub says both at once."""
+        for act in (self.do_delete, self.do_push) if back_and_forth else (self.do_push, self.do_delete):
+            known = len(self.webhooks)
+            act(branch)
+            for change in self.webhooks[known:]:
+                self.hear(change)
+            del self.webhooks[known:]
+
     def do_bad_push(self, branch: str, stage: str) -> None:
         """A commit that cannot be built or migrated."""
         self.do_push(branch)
@@ -285,6 +300,8 @@ class Chaos(Life):
         """The webhook's message is on the queue."""
         if change.commit and self.dismissed.get(change.branch):
             self.dismissed.pop(change.branch)
+        if change.ref is Ref.ABSENT:
+            self.said_gone[change.branch] = self.now
         self.lost.discard(Slug(change.slug))
         self.queue.append(Message(Slug(change.slug), {"slug": change.slug, "change": change.to_dict()}))
 
@@ -395,6 +412,7 @@ class Chaos(Life):
             case "pipeline":
                 self.engine.pipelines.pop(slug, None)
             case "schema":
+                self.emptied.add(branch)
                 self.datastores.schemas.discard(slug)
                 self.datastores.migrated.pop(slug, None)
             case "keys":
@@ -484,7 +502,10 @@ def _watched(chaos: Chaos) -> None:
         chaos.watch_begin(chaos.records[env.slug])
 
     def watched_forget(env: Environment) -> None:
+        wanted = chaos.records.get(env.slug)
         forget(env)
         chaos.watch_forget(env)
+        if wanted and (wanted.desired is Desired.PRESENT or wanted.next_commit):
+            chaos.violations.append(f"{env.slug} is forgotten though a push was heard")
 
     store.begin, store.forget = watched_begin, watched_forget

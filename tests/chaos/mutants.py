@@ -97,18 +97,6 @@ class ForgetsWithoutTheGeneration(Mutant):
         return forget
 
 
-class SavesWithoutTheGeneration(Mutant):
-    """A late worker writes a ghost, or an old state over a new one."""
-
-    @contextmanager
-    def patched(self) -> Iterator[None]:
-        def save(store: MemoryStore, env: Environment) -> None:
-            store.records[env.slug] = replace(store.records.get(env.slug, env), conditions=env.conditions)
-
-        with patch.object(MemoryStore, "save", save):
-            yield
-
-
 class AuditsWithoutTheBrake(Mutant):
     @contextmanager
     def patched(self) -> Iterator[None]:
@@ -132,7 +120,6 @@ MUTANTS = (
     OfController("trusts the record's ready", (), TrustsTheRecord),
     OfController("deletes only what the record remembers", (), DeletesWhatItRemembers),
     ForgetsWithoutTheGeneration("forgets without the generation"),
-    SavesWithoutTheGeneration("saves without the generation"),
     AuditsWithoutTheBrake("audits without the brake"),
     BelievesAnyListing("believes any listing"),
 )
