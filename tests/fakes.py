@@ -123,6 +123,10 @@ class MemoryStore:
     def taken(self, scope: str) -> dict[str, Slug]:
         return {claim.name: slug for claim, slug in self.claims.items() if claim.scope == scope}
 
+    def is_current(self, env: Environment) -> bool:
+        current = self.records.get(env.slug)
+        return current is not None and current.generation == env.generation
+
     def held(self, scope: str) -> list[tuple[Slug, str, Claim]]:
         return [(slug, self.claim_keys[c], c) for c, slug in self.claims.items() if c.scope == scope]
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from qa_env.model import Phase
+from qa_env.errors import NotReady
+from qa_env.model import Condition, Phase, State
 from tests.installation import A, B, Installation, installed
 
 
@@ -130,6 +131,23 @@ def test_failed_build_keeps_the_last_good_version(qa: Installation) -> None:
     qa.push("qa/foo", "d" * 40)
     qa.settle()
     assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+
+
+def test_a_late_worker_drops_no_data_of_the_next_life(qa: Installation) -> None:
+    """It had looked before the push; by now the record wants something else."""
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    qa.delete("qa/foo")
+    late = qa.env(slug)
+    gone = Condition(State.GONE, generation=late.generation)
+    late = late.with_conditions(dict.fromkeys(("pipeline", *(f"service/{r}" for r in late.roles)), gone))
+    qa.push("qa/foo", B)
+    plan = qa.plan(qa.blueprint)
+    for resource in plan.tear_down[-1]:
+        with pytest.raises(NotReady, match="moved on"):
+            resource.delete(late)
+    assert qa.datastores.schemas == {"qa-foo"}
+    assert list(qa.datastores.keys) == ["qa_foo"]
 
 
 def test_what_lists_do_not_show_yet_is_not_made_again(qa: Installation) -> None:

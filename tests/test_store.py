@@ -223,6 +223,15 @@ class TestClaim:
         assert store.taken("port lb") == {"10001": "qa-foo"}
         assert now(store, env).claims == kept.claims
 
+    def test_a_record_is_current_until_the_wish_changes(self, store: Store) -> None:
+        env = stored(store)
+        assert store.is_current(env)
+        store.save(env.with_conditions({"schema": said(State.READY)}))
+        assert store.is_current(env)
+        store.desire(replace(env, generation=env.generation + 1), env)
+        assert not store.is_current(env)
+        assert not store.is_current(environment("qa-nowhere"))
+
     def test_a_claim_without_a_record_is_stale(self, store: Store) -> None:
         """A late worker holds nothing that nobody would ever free."""
         with pytest.raises(Stale):

@@ -370,6 +370,9 @@ class Ledger(Protocol):
     def taken(self, scope: str) -> dict[str, Slug]:
         """Every claimed name of a scope and who holds it."""
 
+    def is_current(self, env: Environment) -> bool:
+        """Is the record still of this generation? The last question before data is destroyed."""
+
 
 class Resource(Protocol):
     """One kind of thing per environment and, where it has a `name`, per role. The contract:

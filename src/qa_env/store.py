@@ -141,6 +141,9 @@ class Store(Protocol):
     def taken(self, scope: str) -> dict[str, Slug]:
         """Every claimed name of a scope and who holds it."""
 
+    def is_current(self, env: Environment) -> bool:
+        """Is the record still of this generation?"""
+
     def held(self, scope: str) -> list[tuple[Slug, str, Claim]]:
         """The same with the key that the claim has in its holder's record."""
 
@@ -358,6 +361,10 @@ class DynamoStore:
 
     def taken(self, scope: str) -> dict[str, Slug]:
         return {str(item["sk"]): Slug(str(item["slug"])) for item in self._query(f"claim#{scope}")}
+
+    def is_current(self, env: Environment) -> bool:
+        item = self.table.get_item(Key=_record_key(env.slug), ConsistentRead=True).get("Item")
+        return item is not None and item["generation"] == env.generation
 
     def held(self, scope: str) -> list[tuple[Slug, str, Claim]]:
         return [

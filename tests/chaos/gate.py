@@ -46,7 +46,18 @@ from tests.installation import Installation
 from tests.strict_aws import Call as AwsCall
 from tests.strict_aws.faults import THROTTLE_CODES
 
-STORE_READS = ("get", "all", "history", "durations", "dismissals", "suspects", "holder", "taken", "held")
+STORE_READS = (
+    "get",
+    "all",
+    "history",
+    "durations",
+    "dismissals",
+    "suspects",
+    "holder",
+    "taken",
+    "held",
+    "is_current",
+)
 BRANCH_READS = ("head", "under", "shows", "checks")
 LIVE_SERVICES = ("mysql", "redis")  # there is no replica that could be behind
 PAUSE = 30  # seconds that GitHub and Slack ask for when they throttle

@@ -108,6 +108,7 @@ def _steps(random: Random, github: bool) -> list[tuple[int, Callable[[], Step]]]
         (2, lambda: ("delete_by_hand", (any_of(*BY_HAND), branch()))),
         (1, lambda: ("lose_record", (branch(), random.random() < 0.3))),
         (1, lambda: ("lose_table", (random.random() < 0.3,))),
+        (1, lambda: ("disaster", (random.random() < 0.3,))),
         (2, lambda: ("ask", (branch(), any_of(*Wish)))),
         (1 if github else 0, lambda: ("github_goes_blind", ())),
         (1 if github else 0, lambda: ("github_errs", ())),

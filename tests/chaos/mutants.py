@@ -71,7 +71,7 @@ class TrustsTheRecord(Controller):
 
 class DeletesWhatItRemembers(Controller):
     def _tear_down(self, env: Environment, plan: Plan) -> Any:
-        kept = [[r for r in wave if key(r.kind, r.name) in env.conditions] for wave in plan.tear_down]
+        kept = [[r for r in wave if env.remembered(r.kind, r.name)] for wave in plan.tear_down]
         return super()._tear_down(env, replace(plan, tear_down=kept))
 
 

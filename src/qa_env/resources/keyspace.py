@@ -45,6 +45,8 @@ class Keyspace:
         place = self._place(claim)
         if place["mode"] == "namespace":  # the blueprint's may be another one by now
             place["database"] = int(known.get("database", self.redis.database))
+        if not self.ledger.is_current(env):
+            raise NotReady("the record moved on: the keys stay")
         answer = self._ask("delete", **place, cursor=known.get("cursor", "0"))
         if "gone" not in answer:
             raise NotReady(f"removing redis keys: {answer['removed']} so far", cursor=answer["cursor"])
