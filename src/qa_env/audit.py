@@ -216,8 +216,8 @@ class _Run:
         for slug in sorted(due):
             found = orphans[slug]
             if suspects[slug].adopted:
-                self.report.refuse(f"{slug} was removed, and is still there: {_things(found)}")
-            elif not (found.is_proven or self.audit.store.history(slug)):
+                self.report.refuse(f"{slug} was removed, and is still there; again: {_things(found)}")
+            if not (found.is_proven or self.audit.store.history(slug)):
                 self.report.unknown.append(f"{slug} is nobody's: {_things(found)}")
             elif found.repository not in self.blind:
                 ours.append(slug)

@@ -165,8 +165,7 @@ class Chaos(Life):
 
     def watch_begin(self, env: Environment) -> None:
         """A teardown begins: not of what lives, as far as anybody could know."""
-        unwanted = (self.heads.get(env.branch), env.commit)
-        alive = env.branch in self.heads and self.dismissed.get(env.branch) not in unwanted
+        alive = env.branch in self.heads and env.asked.dismissed != env.commit
         was_said = self.blind and self.now - self.said_gone.get(env.branch, 0.0) < AN_HOUR
         if alive and self.branches and not was_said:
             self.violations.append(f"{env.slug} is torn down though GitHub has {env.branch}")
