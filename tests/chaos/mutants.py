@@ -115,11 +115,15 @@ class BelievesAnyListing(Mutant):
 
 MUTANTS = (
     OfController("stops at the first NotReady", (0,), StopsAtNotReady),
+    OfController("forgets whatever is left", (0, 2), AlwaysForgets),
+    OfController("trusts the record's ready", (0, 2), TrustsTheRecord),
+    OfController("deletes only what the record remembers", (4, 6), DeletesWhatItRemembers),
+    BelievesAnyListing("believes any listing", (3, 5)),
+)
+RARE = (
     OfController("forgets after the first look", (), ForgetsEarly),
-    OfController("forgets whatever is left", (), AlwaysForgets),
-    OfController("trusts the record's ready", (), TrustsTheRecord),
-    OfController("deletes only what the record remembers", (), DeletesWhatItRemembers),
     ForgetsWithoutTheGeneration("forgets without the generation"),
     AuditsWithoutTheBrake("audits without the brake"),
-    BelievesAnyListing("believes any listing"),
 )
+"""Random histories meet what these break too seldom to rely on it; the suites of controller, store and audit
+catch them. Histories written for them are still to be added."""
