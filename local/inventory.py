@@ -56,7 +56,9 @@ class Inventory:
         for item in self.items():
             if item["pk"].startswith("claim#"):
                 yield f"claim on {_scope(item['pk'])} {item['sk']} by {item['slug']}"
-            elif not item["pk"].startswith(("history#", "repository", "dismissed", "audit")):  # what is only remembered
+            elif not item["pk"].startswith(
+                ("history#", "repository", "dismissed", "audit")
+            ):  # what is only remembered
                 yield f"{item['pk']} record {item['sk']}"
 
     def _pipelines(self) -> Iterator[str]:

@@ -99,7 +99,8 @@ def test_a_test_that_shows_a_secret_fails_and_the_report_does_not_repeat_it(
     hooks = "pytest_configure, pytest_unconfigure, pytest_runtest_makereport"
     (tmp_path / "conftest.py").write_text(f"from tests.conftest import {hooks}\n", "utf-8")
     (tmp_path / "test_it.py").write_text(SUITE, "utf-8")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", "-n", workers, str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", "-n", workers]
+    command += ["--rootdir", str(tmp_path), str(tmp_path)]  # wherever the clone is
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path}

@@ -10,7 +10,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from qa_env import app
-from qa_env.deployment import Job, Outcome, Verdict, is_overtaken, job_id, judge, read_job
+from qa_env.deployment import Job, Outcome, Verdict, job_id, judge, read_job
 from qa_env.errors import Stale
 from qa_env.watch import Watch
 
@@ -45,8 +45,6 @@ def handler(
 def _decide(job: Job, watch: Watch) -> Verdict:
     logger.append_keys(environment=job.slug)
     env = watch.store.get(job.slug)
-    if env and env.built != job.built and is_overtaken(env, job.built):
-        return Verdict(Outcome.CONTINUE, "another execution of this commit is followed")
     if env and env.built != job.built:
         try:
             watch.announce(job.slug, job.built)

@@ -80,15 +80,6 @@ def judge(env: Environment | None, built: Built) -> Verdict:
     return Verdict(Outcome.CONTINUE, "starting")
 
 
-def is_overtaken(env: Environment, built: Built) -> bool:
-    """Was this commit built by another execution, which the pipeline's record follows?
-
-    An execution of a pipeline that was deleted may go on: the two would announce in turns, for ever.
-    """
-    followed = env.remembered("pipeline").get("execution", built.execution)
-    return env.built is not None and env.built.commit == built.commit and followed != built.execution
-
-
 def _concerns(name: str, condition: Condition, built: Built) -> bool:
     """Is this about bringing this build to life? A service's word may still be about the build before."""
     if name.startswith("service/"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -128,18 +127,6 @@ class TestRounds:
             token = action.run(again(job(), token))[1]["continuationToken"]
         assert action.queue == [("qa-foo", "built")]
         assert len(action.store.history(Slug("qa-foo"))) == 1
-
-    @pytest.mark.parametrize(("followed", "announced"), [("another", False), (BUILT.execution, True)])
-    def test_two_executions_of_a_commit_do_not_announce_in_turns(
-        self, followed: str, announced: bool
-    ) -> None:
-        """One of them belongs to a pipeline that was deleted; the record follows the other."""
-        pipeline = said(State.READY, execution=followed)
-        other = replace(BUILT, execution="another")
-        action = Action(environment(commit=COMMIT, built=other, conditions={"pipeline": pipeline}))
-        operation, answer = action.run()
-        assert (operation, "continuationToken" in answer) == ("PutJobSuccessResult", True)
-        assert (action.store.records[Slug("qa-foo")].built == BUILT) is announced
 
     def test_a_commit_that_is_live_ends_the_action(self) -> None:
         """With the URL in the pipeline's page."""
