@@ -52,6 +52,14 @@ def lose_branch(qa: Installation, branch: str) -> None:
         qa.branches.heads.pop((REPOSITORY, branch))
 
 
+def orphaned(qa: Installation) -> Slug:
+    """An environment whose branch is gone and whose record is lost."""
+    (slug,) = settled(qa, "qa/foo")
+    lose_record(qa, slug)
+    lose_branch(qa, "qa/foo")
+    return slug
+
+
 def twice(qa: Installation, **how: Any) -> Report:
     """Two audits, as far apart as the grace period wants."""
     first = qa.audit(**how)
@@ -109,9 +117,7 @@ def test_a_lost_record_of_a_living_branch_comes_back(hub: Installation) -> None:
 
 def test_a_push_takes_a_tombstone_over(qa: Installation) -> None:
     """Between the audit and the first pass the branch is pushed: nothing is torn down."""
-    (slug,) = settled(qa, "qa/foo")
-    lose_record(qa, slug)
-    lose_branch(qa, "qa/foo")
+    slug = orphaned(qa)
     qa.audit()
     qa.now += GRACE
     assert qa.audit(deliver=False).adopted == [slug]
@@ -124,9 +130,7 @@ def test_a_push_takes_a_tombstone_over(qa: Installation) -> None:
 
 
 def test_a_push_during_the_tombstones_teardown_waits_for_its_end(qa: Installation) -> None:
-    (slug,) = settled(qa, "qa/foo")
-    lose_record(qa, slug)
-    lose_branch(qa, "qa/foo")
+    slug = orphaned(qa)
     qa.audit()
     qa.now += GRACE
     qa.audit(deliver=False)
@@ -164,9 +168,7 @@ def _item(qa: Installation, env: Any) -> dict[str, Any]:
 
 
 def test_a_dry_run_does_and_remembers_nothing(qa: Installation) -> None:
-    (slug,) = settled(qa, "qa/foo")
-    lose_record(qa, slug)
-    lose_branch(qa, "qa/foo")
+    slug = orphaned(qa)
     qa.aws.calls.clear()
     assert qa.audit(dry_run=True).young == [slug]
     qa.now += GRACE
@@ -236,9 +238,7 @@ def test_what_the_tagging_api_only_still_shows_is_nothing(qa: Installation) -> N
 
 def test_what_comes_back_after_its_removal_needs_a_person(qa: Installation) -> None:
     """It is tried again, and somebody should look why that is necessary."""
-    (slug,) = settled(qa, "qa/foo")
-    lose_record(qa, slug)
-    lose_branch(qa, "qa/foo")
+    slug = orphaned(qa)
     assert twice(qa).adopted == [slug]
     lose_record(qa, slug)
     qa.now += GRACE
@@ -284,9 +284,7 @@ def test_a_lost_table_removes_nothing(qa: Installation, caplog: pytest.LogCaptur
 )
 def test_a_listing_that_failed_adopts_nothing(qa: Installation, broken: str) -> None:
     """What else could be listed is not acted on, either; a person is told which one it was."""
-    (slug,) = settled(qa, "qa/foo")
-    lose_record(qa, slug)
-    lose_branch(qa, "qa/foo")
+    slug = orphaned(qa)
     qa.audit()
     qa.now += GRACE
     qa.aws.fail(broken, times=99, error="AccessDenied")
@@ -298,9 +296,7 @@ def test_a_listing_that_failed_adopts_nothing(qa: Installation, broken: str) -> 
 
 
 def test_data_that_cannot_be_listed_adopts_nothing(qa: Installation) -> None:
-    (slug,) = settled(qa, "qa/foo")
-    lose_record(qa, slug)
-    lose_branch(qa, "qa/foo")
+    slug = orphaned(qa)
     qa.audit()
     qa.now += GRACE
     qa.datastores.error = {"error": "not_ready", "message": "MySQL cannot be reached"}

@@ -177,7 +177,7 @@ class Life:
 
     def real_datastores(self) -> None:
         """The function itself, as it is invoked."""
-        call = LambdaDatastores(Lambda(self), "qa-env-datastores")  # type: ignore[arg-type]
+        call = LambdaDatastores(Lambda(self), "qa-env-datastores")
         self.qa.clients = replace(self.qa.clients, datastores=call)
 
     def invoke(self, handler: Callable[..., Any], sent: Mapping[str, Any], **given: Any) -> Any:

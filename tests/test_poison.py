@@ -132,7 +132,7 @@ def refuse(qa: light.Installation, commit: str) -> None:
         values = call.params.get("ExpressionAttributeValues", {})
         if call.moment == "before" and call.operation == "UpdateItem" and values.get(":commit") == commit:
             said = {"Error": {"Code": "InternalServerError", "Message": "no"}}
-            raise ClientError(said, call.operation)  # type: ignore[arg-type]
+            raise ClientError(said, call.operation)
 
     qa.aws.on_call(strike)
 

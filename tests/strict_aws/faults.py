@@ -190,7 +190,7 @@ def _conflict(call: Call, item: int) -> BaseException:
     codes = ", ".join(reason["Code"] for reason in reasons)
     said = f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]"
     error = call.error("TransactionCanceledException", said)
-    response: Answer = error.response  # type: ignore[assignment]  # the stub knows no modelled members
+    response: Answer = error.response
     response["CancellationReasons"] = reasons
     return error
 
