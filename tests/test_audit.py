@@ -296,7 +296,7 @@ def test_a_listing_that_failed_adopts_nothing(qa: Installation, broken: str) -> 
 
 
 def test_data_that_cannot_be_listed_adopts_nothing(qa: Installation) -> None:
-    slug = orphaned(qa)
+    orphaned(qa)
     qa.audit()
     qa.now += GRACE
     qa.datastores.error = {"error": "not_ready", "message": "MySQL cannot be reached"}
