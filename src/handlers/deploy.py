@@ -5,12 +5,13 @@ Every way out answers the job: an action without an answer hangs for twenty minu
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from qa_env import app
-from qa_env.deployment import Job, Outcome, Verdict, job_id, judge, read_job
+from qa_env.deployment import Job, Outcome, Verdict, is_overtaken, job_id, judge, read_job
 from qa_env.errors import Stale
 from qa_env.watch import Watch
 
@@ -24,27 +25,37 @@ def handler(
 ) -> dict[str, Any]:
     """Puts the job's result and answers with it."""
     client = codepipeline or app.client("codepipeline")
-    errors = 0
+    token = ""
     try:
         job = read_job(event)
     except ValueError as error:
         verdict = Verdict(Outcome.FAILED, str(error))
     else:
-        try:
-            verdict = _decide(job, watch or app.watch())
-        except Exception as error:  # whatever it was, the action must not hang
-            logger.exception("the deploy action met an error")
-            errors = job.errors + 1
-            outcome = Outcome.CONTINUE if errors < ERRORS_MAX else Outcome.FAILED
-            verdict = Verdict(outcome, f"qa-env cannot say what became of it: {type(error).__name__}")
+        verdict, token = _round(job, watch or app.watch())
     logger.info("deploy", job=job_id(event), outcome=verdict.outcome, said=verdict.message)
-    _answer(client, job_id(event), verdict, errors)
+    _answer(client, job_id(event), verdict, token)
     return {"outcome": verdict.outcome, "message": verdict.message}
 
 
+def _round(job: Job, watch: Watch) -> tuple[Verdict, str]:
+    """The verdict and, should it be none yet, what the next round must know."""
+    try:
+        verdict = _decide(job, watch)
+    except Exception as error:  # whatever it was, the action must not hang
+        logger.exception("the deploy action met an error")
+        broken = replace(job, errors=job.errors + 1)
+        outcome = Outcome.CONTINUE if broken.errors < ERRORS_MAX else Outcome.FAILED
+        said = f"qa-env cannot say what became of it: {type(error).__name__}"
+        return Verdict(outcome, said), broken.token
+    return verdict, replace(job, announced=True, errors=0).token
+
+
 def _decide(job: Job, watch: Watch) -> Verdict:
+    """Announces the build unless the record has it; a round that goes on has announced."""
     logger.append_keys(environment=job.slug)
     env = watch.store.get(job.slug)
+    if env and env.built and is_overtaken(env, job):
+        return judge(env, env.built)
     if env and env.built != job.built:
         try:
             watch.announce(job.slug, job.built)
@@ -55,12 +66,12 @@ def _decide(job: Job, watch: Watch) -> Verdict:
     return judge(env, job.built)
 
 
-def _answer(client: Any, job: str, verdict: Verdict, errors: int) -> None:
+def _answer(client: Any, job: str, verdict: Verdict, token: str) -> None:
     match verdict.outcome:
         case Outcome.LIVE:
             client.put_job_success_result(jobId=job, executionDetails={"summary": verdict.message[:2048]})
         case Outcome.CONTINUE:
-            client.put_job_success_result(jobId=job, continuationToken=f"errors={errors}")
+            client.put_job_success_result(jobId=job, continuationToken=token)
         case Outcome.FAILED:
             details = {"type": "JobFailed", "message": verdict.message[:MESSAGE_MAX]}
             client.put_job_failure_result(jobId=job, failureDetails=details)

@@ -25,12 +25,21 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Job:
-    """A job of the Lambda invoke action; `errors` is how many rounds in a row broke before this one."""
+    """A job of the Lambda invoke action, and what its rounds before this one came to.
+
+    `announced` says that one of them announced the build, `errors` how many in a row broke.
+    """
 
     id: str
     slug: Slug
     built: Built
-    errors: int
+    announced: bool = False
+    errors: int = 0
+
+    @property
+    def token(self) -> str:
+        """The continuation token that tells the next round."""
+        return json.dumps({"announced": self.announced, "errors": self.errors})
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,28 @@ def read_job(event: Mapping[str, Any]) -> Job:
         raise ValueError("UserParameters must be JSON with slug, commit, image and execution") from error
     if not isinstance(slug, str) or not naming.is_slug(slug):
         raise ValueError(f"{slug!r} is not the name of an environment")
-    errors = str(data.get("continuationToken")).removeprefix("errors=")
-    return Job(job_id(event), Slug(slug), built, int(errors) if errors.isdecimal() else 0)
+    return Job(job_id(event), Slug(slug), built, **_read_token(data.get("continuationToken")))
+
+
+def _read_token(token: str | None) -> dict[str, Any]:
+    """The fields of `Job` that its token carries; none of a token that says something else."""
+    try:
+        values = json.loads(token or "{}")
+        return {"announced": bool(values["announced"]), "errors": int(values["errors"])}
+    except (KeyError, TypeError, ValueError):
+        return {}
+
+
+def is_overtaken(env: Environment, job: Job) -> bool:
+    """Has another execution built the same commit since this one announced it, and is that the one to follow?
+
+    A pipeline that was deleted while it ran leaves an execution that goes on asking. Two that announced
+    whenever the record named the other would replace the services in turns. The one that the pipeline
+    resource follows may always announce again: nothing starts before its build is the record's.
+    """
+    same = env.built is not None and env.built.commit == job.built.commit
+    followed = env.remembered("pipeline").get("execution") == job.built.execution
+    return same and env.built != job.built and job.announced and not followed
 
 
 def judge(env: Environment | None, built: Built) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -127,6 +128,32 @@ class TestRounds:
             token = action.run(again(job(), token))[1]["continuationToken"]
         assert action.queue == [("qa-foo", "built")]
         assert len(action.store.history(Slug("qa-foo"))) == 1
+
+    @pytest.mark.parametrize("followed", [True, False])
+    def test_two_builds_of_one_commit_do_not_announce_in_turns(self, followed: bool) -> None:
+        """The one that the pipeline resource does not follow waits until the other one's build is live."""
+        action = Action(environment(commit=COMMIT))
+        token = action.run()[1]["continuationToken"]
+        env = action.store.records[Slug("qa-foo")]
+        other = Built(COMMIT, IMAGE, "another")
+        mine = BUILT.execution if followed else other.execution
+        conditions = LIVE | {
+            "service/app": said(State.READY, commit=COMMIT, execution=other.execution),
+            "pipeline": said(State.WAITING, execution=mine),
+        }
+        action.store.records[env.slug] = replace(env, built=other, conditions=conditions)
+        operation, answer = action.run(again(job(), token))
+        assert operation == "PutJobSuccessResult"
+        assert ("continuationToken" in answer) == followed
+        assert action.store.records[env.slug].built == (BUILT if followed else other)
+
+    def test_a_record_made_anew_is_told_again(self) -> None:
+        """What was announced to a record that is lost is not known to the one after it."""
+        action = Action(environment(commit=COMMIT))
+        token = action.run()[1]["continuationToken"]
+        action.store.records[Slug("qa-foo")] = environment(commit=COMMIT)
+        action.run(again(job(), token))
+        assert action.store.records[Slug("qa-foo")].built == BUILT
 
     def test_a_commit_that_is_live_ends_the_action(self) -> None:
         """With the URL in the pipeline's page."""
