@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from qa_env.model import Wish
 from tests.chaos import invariants
-from tests.chaos.histories import BY_HAND, calm, live
+from tests.chaos.histories import BY_HAND, DIRECTED, calm, live
 from tests.chaos.machine import BRANCHES, KINDS, chaotic
 from tests.chaos.mutants import MUTANTS, Mutant
 
@@ -38,6 +38,11 @@ def quiet() -> Iterator[None]:
 def test_every_history_settles(first: int) -> None:
     wrong = [result for result in map(live, range(first, first + AT_ONCE)) if result.wrong]
     assert not wrong, "\n".join(map(str, wrong))
+
+
+@pytest.mark.parametrize("name", DIRECTED)
+def test_every_directed_history_settles(name: str) -> None:
+    assert not live(name).wrong, live(name)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))

@@ -224,20 +224,30 @@ class _Run:
         return [] if seen.failed else self._braked(ours, orphans)
 
     def _braked(self, due: Sequence[Slug], orphans: Mapping[Slug, Found]) -> list[Slug]:
-        """Without those of repositories of which too many would go at once."""
+        """Nothing if too many would go at once, else all but those of repositories that lose too many."""
         shares = {one.blueprint.repository: one.blueprint.bulk_brake for one in self.audit.watched}
-        totals = Counter(env.repository for env in self.records.values())
+        if self._too_many("", len(due), len(self.records), max(shares.values(), default=0.0)):
+            return []
         wanted = Counter(orphans[slug].repository for slug in due)
-        for repository, number in wanted.items():
-            share = shares.get(repository, 0.0) if self.share is None else self.share
-            total = totals[repository] + number
-            if number > brake.allowed(share, total):
-                self.report.refuse(
-                    f"{number} of {total} environments of {repository} have no record: nothing is adopted."
-                    " Was the table lost? Restore it, or see docs/operations.md"
-                )
-                due = [slug for slug in due if orphans[slug].repository != repository]
-        return list(due)
+        totals = Counter(env.repository for env in self.records.values())
+        stopped = {
+            repository
+            for repository, number in wanted.items()
+            if self._too_many(repository, number, totals[repository], shares.get(repository, 0.0))
+        }
+        return [slug for slug in due if orphans[slug].repository not in stopped]
+
+    def _too_many(self, repository: str, number: int, recorded: int, share: float) -> bool:
+        """Would more go than the brake allows? Then a person is told."""
+        total = recorded + number
+        too_many = number > brake.allowed(share if self.share is None else self.share, total)
+        if too_many:
+            of = f" of {repository}" if repository else ""
+            self.report.refuse(
+                f"{number} of {total} environments{of} have no record: nothing is adopted."
+                " Was the table lost? Restore it, or see docs/operations.md"
+            )
+        return too_many
 
     def _adopt(self, slug: Slug, found: Found) -> None:
         self._require_no_record(slug)

@@ -48,6 +48,15 @@ class Trouble:
     at: int
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """At this call a second worker comes, who has just heard that a branch was pushed or deleted."""
+
+    call: str
+    act: str
+    branch: str
+
+
 class Guarded(FakeDatastores):
     """Data that shows every drop to a watcher before it happens."""
 
@@ -71,6 +80,7 @@ class Chaos(Life):
     webhooks: list[Change] = field(default_factory=list)
     dismissed: dict[str, str] = field(default_factory=dict)
     trouble: Trouble | None = None
+    meeting: Meeting | None = None
     down: set[str] = field(default_factory=set)
     blind: bool = False
     said_gone: dict[str, float] = field(default_factory=dict)
@@ -118,6 +128,8 @@ class Chaos(Life):
     def _decide(self, call: Call) -> Fault | None:
         if call.service in self.down:
             return Fault.ERROR
+        if self.meeting and call.name == self.meeting.call:
+            self._meet(self.meeting, call)
         trouble = self.trouble
         if trouble is None:
             return None
@@ -132,6 +144,12 @@ class Chaos(Life):
         if trouble.kind == Fault.STALE and self._under_way:
             self.misled[self._under_way] += 1
         return Fault(trouble.kind)
+
+    def _meet(self, meeting: Meeting, call: Call) -> None:
+        self.meeting = None
+        getattr(self, f"do_{meeting.act}")(meeting.branch)
+        self.hear(self.webhooks.pop())
+        self._work_beside(call)
 
     def _work_beside(self, call: Call) -> None:
         """A second function sees the message too, and does the next one as well before the first goes on."""
@@ -339,6 +357,16 @@ class Chaos(Life):
             if message := self._next():
                 self._receive(message)
 
+    def do_meet(self, call: str, act: str, branch: str) -> None:
+        """Whoever next comes to this call does not come alone."""
+        self.meeting = Meeting(call, act, branch)
+
+    def do_hear_all(self) -> None:
+        """Everything that GitHub has to say arrives, in its order."""
+        for change in self.webhooks:
+            self.hear(change)
+        self.webhooks.clear()
+
     def do_lose_event(self, which: int) -> None:
         """A wake-up that was never sent."""
         wakes = [one for one in self.queue if "why" in one.body]
@@ -388,6 +416,22 @@ class Chaos(Life):
 
     def do_wait(self, seconds: int) -> None:
         self.now += seconds
+
+    def do_settle(self, minutes: int = 90) -> None:
+        """Minute by minute until nothing changes."""
+        quiet = 0
+        for _ in range(minutes):
+            before = self.changes()
+            self.deliver()
+            self.engine.run_until_idle()
+            self.do_tasks()
+            self.now += 60
+            self.engine.run_until_idle()
+            self._sweep()
+            self.deliver()
+            quiet = quiet + 1 if self.changes() == before and not self.queue else 0
+            if quiet == 2:
+                return
 
     def do_break(self, service: str) -> None:
         """A service that answers nothing but errors until it is repaired."""
