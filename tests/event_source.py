@@ -146,8 +146,8 @@ class EventSource:
             with self._flying(group):
                 self.received[message["MessageId"]] += 1
                 failed = self.handler({"Records": [_record(message)]})["batchItemFailures"]
-                if not failed:
-                    self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+            if not failed:  # from here on somebody else may receive the group's next one
+                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
         return bool(answer.get("Messages"))
 
     @contextmanager

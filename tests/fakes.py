@@ -50,7 +50,7 @@ class MemoryStore:
         current = self._current(fresh.slug, seen.generation)
         if current.desired is not Desired.ABSENT:
             raise Stale(fresh.slug)
-        fresh = replace(fresh, built=None, conditions={}, begun=False, asked=Asked(), visited=0)
+        fresh = replace(fresh, built=None, begun=False, asked=Asked(), visited=0)
         self.records[fresh.slug] = fresh
 
     def claim(self, env: Environment, claims: Mapping[str, Claim]) -> Environment:

@@ -200,6 +200,19 @@ class TestCommits:
         assert shown(hub) == [("a", "inactive"), ("b", "success")]
         assert env.remembered("deployment")["superseded"] == ""
 
+    def test_the_old_one_stays_though_github_does_not_show_its_success_yet(
+        self, hub: Hub, report: Deployment
+    ) -> None:
+        """Its list lags; what was said of it is remembered."""
+        env = told(report, reporting.ready())
+        before = hub.deployments.statuses.copy()
+        hub.deployments.statuses.update({number: [] for number in before})
+        env = told(report, at(reporting.building(), B), env)
+        hub.deployments.statuses.update(before)
+        assert shown(hub) == [("a", "success"), ("b", "in_progress")]
+        told(report, at(reporting.ready(), B), env)
+        assert shown(hub) == [("a", "inactive"), ("b", "success")]
+
     def test_one_that_never_ran_ends_at_once(self, hub: Hub, report: Deployment) -> None:
         """Three pushes within a minute: the first still runs."""
         env = told(report, reporting.ready())

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from qa_env.errors import Blocked, NotReady
-from qa_env.model import Environment, Phase, State
+from qa_env.model import Desired, Environment, Phase, State
 from qa_env.reports.pull_request import PullRequest
 from tests import reporting
 from tests.making import A, B, environment, said
@@ -346,4 +346,23 @@ def test_a_new_commit_is_in_the_same_comment(hub: Hub, report: PullRequest) -> N
     hub.open_pull()
     env = told(report, reporting.ready())
     told(report, replace(env, commit=B))
+    assert "bbbbbbb" in only(hub)
+
+
+def test_the_next_life_edits_the_same_comment(
+    hub: Hub, report: PullRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though GitHub does not show it: a push during the teardown begins a new life with the comment known."""
+    hub.open_pull()
+    loop = Loop(report)
+    loop.run()
+    seen = loop.store.get(loop.env.slug)
+    assert seen is not None
+    wish = replace(seen, desired=Desired.ABSENT, next_commit=B, generation=seen.generation + 1)
+    loop.store.desire(wish, seen)
+    while (env := loop.run()) and env.desired is Desired.ABSENT:
+        pass
+    monkeypatch.setattr(hub.pulls, "list_comments", lambda number: (200, []))
+    for _ in range(3):
+        loop.run()
     assert "bbbbbbb" in only(hub)

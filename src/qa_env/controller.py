@@ -51,6 +51,8 @@ NOTHING_LEFT = "looked twice, nothing is left"
 ATTEMPTS = 4
 BELIEF = 60  # seconds that GitHub's refs may lag behind its webhooks
 MISSING = "GitHub shows no such branch"
+OUTLIVES = ("pull_request",)
+"""Whose memory a new life begins with: one comment belongs to the pull request, whatever comes and goes."""
 FAREWELL = 600  # seconds that the record waits, with nothing left, for the news of it to be told
 
 
@@ -455,7 +457,7 @@ class Controller:
             built=None,
             asked=Asked(),
             visited=0,
-            conditions={},
+            conditions={name: c for name, c in env.conditions.items() if name in OUTLIVES},
         )
         self.store.renew(fresh, env)
         self.store.note(env.slug, "qa-env", NOTHING_LEFT, kind="deleted")

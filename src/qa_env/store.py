@@ -91,7 +91,10 @@ class Store(Protocol):
         """Write that the teardown begins, if the wish still is the one that was seen; otherwise Stale."""
 
     def renew(self, fresh: Environment, seen: Environment) -> None:
-        """Replace a torn-down record by a fresh one that keeps its claims; Stale if it moved on."""
+        """Replace a torn-down record by a fresh one that keeps its claims, conditions as they are given.
+
+        Stale if it moved on.
+        """
 
     def claim(self, env: Environment, claims: Mapping[str, Claim]) -> Environment:
         """Take all of these or none (Taken); Stale if the record moved on or holds other claims by now."""
@@ -201,7 +204,12 @@ class DynamoStore:
         is_torn_down = "desired = :absent AND generation = :seen"
         with _stale_if_refused(fresh.slug):
             self.table.put_item(
-                Item=_record_key(fresh.slug) | _wish(fresh) | {"claims": _claims_text(fresh.claims)},
+                Item=_record_key(fresh.slug)
+                | _wish(fresh)
+                | {
+                    "claims": _claims_text(fresh.claims),
+                    "conditions": _conditions_text(fresh.conditions),
+                },
                 ConditionExpression=f"attribute_exists(pk) AND {is_torn_down}",
                 ExpressionAttributeValues={":absent": str(Desired.ABSENT), ":seen": seen.generation},
             )

@@ -40,7 +40,10 @@ STATES = {
 
 @dataclass(frozen=True)
 class Deployment:
-    """Outputs: `said`, `id` and `commit` of the present deployment, and the ids in `superseded`."""
+    """Outputs: `said`, `id` and `commit` of the present deployment, the ids in `superseded`.
+
+    `live` is the id of the last one that was a success, because GitHub may not show that yet.
+    """
 
     github: GitHub
     blueprint: Blueprint
@@ -62,8 +65,11 @@ class Deployment:
         earlier = [one for one in self._earlier(env, known) if one != number]
         if shown != status:
             self._post(env, number, status)
-        left = [one for one in earlier if not self._retire(env, one, live=status["state"] == "success")]
-        return {"said": said, "id": number, "commit": env.commit, "superseded": " ".join(left)}
+        is_live = status["state"] == "success"
+        live = number if is_live else known.get("live", "")
+        left = [one for one in earlier if one == live or not self._retire(env, one, live=is_live)]
+        outputs = {"said": said, "id": number, "commit": env.commit}
+        return {**outputs, "superseded": " ".join(left), "live": live}
 
     def delete(self, env: Environment) -> None:
         """Everything of ours is inactive."""
