@@ -36,7 +36,7 @@ from qa_env.model import Environment, Outputs, Slug
 from qa_env.receiver import Queue, Receiver
 from qa_env.store import DynamoStore
 from qa_env.watch import Watch
-from tests.event_source import Clock, EventSource, make_queues, ticking, until_next, waiting
+from tests.event_source import Clock, EventSource, make_queues, properties, ticking, until_next, waiting
 from tests.fakes import FakeBranches
 from tests.making import REPOSITORY, blueprint, event
 from tests.strict_aws import StrictAWS, World, strict_aws
@@ -45,6 +45,10 @@ SECRET = b"It's a Secret to Everybody"
 NOTHING = "0" * 40
 SENDERS = 20
 PATIENCE = 30  # minutes until everything must have come to rest
+
+
+class Died(BaseException):
+    """The function ran into its timeout, or out of memory."""
 
 
 @dataclass
@@ -57,6 +61,8 @@ class Release:
     asked: set[tuple[Slug, str]] = field(default_factory=set)
     broken: set[Slug] = field(default_factory=set)
     """Environments of which every pass meets a bug."""
+    deadly: set[Slug] = field(default_factory=set)
+    """Environments of which every pass kills its function."""
 
     def ensure(self, env: Environment) -> Outputs:
         self._look(env)
@@ -74,6 +80,8 @@ class Release:
         return iter(list(self.commits))
 
     def _look(self, env: Environment) -> None:
+        if env.slug in self.deadly:
+            raise Died
         if env.slug in self.broken:
             raise RuntimeError("a bug")
 
@@ -113,7 +121,12 @@ class Installation:
         self._requests = itertools.count(1)
 
     def _reconcile(self, records: dict[str, Any]) -> Mapping[str, Any]:
-        return dict(reconcile.handler(records, None, controller=self.controller))
+        """Who dies answers nothing, and the message comes again when its visibility timeout is over."""
+        try:
+            return dict(reconcile.handler(records, None, controller=self.controller))
+        except Died:
+            self.clock.advance(properties("ReconcileFunction")["Timeout"])
+            return {"batchItemFailures": [{"itemIdentifier": records["Records"][0]["messageId"]}]}
 
     # --- GitHub's hands ---------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from bench import load
 from handlers import page, sweep
+from handlers.reconcile import PASSES
 from qa_env import store
 from qa_env.model import Phase, Ref, State
 from qa_env.page.lookup import Places
@@ -172,6 +173,26 @@ class TestPasses:
         qa.release.broken = set()
         assert qa.settle() <= 1
         assert qa.complaints() == []
+
+    def test_a_pass_that_kills_its_function_holds_nobody_up(self, qa: light.Installation) -> None:
+        """Not even the push that repairs it, for longer than a few timeouts; and an alarm rings."""
+        qa.release.deadly = {light.slug_of(BAD)}
+        qa.push(BAD, A)
+        push_others(qa)
+        qa.source.drain()
+        assert runs_others(qa)
+        for _ in range(60):
+            qa.minute()
+        qa.push(BAD, B)
+        begun = qa.clock()
+        while qa.env(BAD).commit == A:
+            qa.minute()
+        assert qa.clock() - begun < 10 * 60
+        qa.release.deadly = set()
+        qa.settle()
+        assert qa.complaints() == []
+        alarm = properties("ReconcileDiesAlarm")
+        assert (alarm["MetricName"], alarm["Threshold"]) == ("Errors", PASSES - 1)
 
     def test_the_sweep_tries_it_every_minute_and_it_recovers_by_itself(self, qa: light.Installation) -> None:
         """Nobody has to redrive or push anything when the bug is gone."""

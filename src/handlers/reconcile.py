@@ -16,6 +16,7 @@ from qa_env import app
 from qa_env.controller import Controller
 from qa_env.errors import Rejected
 from qa_env.model import Change, Orphan, Slug
+from qa_env.watch import NOT_SETTLED
 
 logger = Logger()
 copy_config_to_registered_loggers(logger, include={"qa_env"})
@@ -23,6 +24,8 @@ copy_config_to_registered_loggers(logger, include={"qa_env"})
 
 LONGEST_WAIT = 300  # seconds
 PASSES = 3  # tries of a pass that breaks, before the tick takes over
+HOLD = 150  # seconds until a message comes again whose function died: a little more than its timeout
+TICKS = 120  # seconds after which a tick's message says nothing new: younger ones stand behind it
 
 
 def handler(
@@ -50,9 +53,11 @@ def _handle_or_postpone(
 
     A FIFO queue knows no delay per message (facts B4), and all of the group waits for this one. So a
     change comes again until it is written down or in the dead-letter queue, but a pass only a few times:
-    the tick makes another one anyway, and the push that repairs the branch must not stand behind them.
+    the tick makes another one anyway, and the push that repairs the branch must not stand behind them,
+    nor behind all the ticks of the time in which passes broke or killed their function.
     """
-    attempts = int(record.attributes.approximate_receive_count)
+    receipt, attempts = record.receipt_handle, int(record.attributes.approximate_receive_count)
+    postpone(receipt, HOLD)
     try:
         message = json.loads(record.body)
         slug = Slug(message["slug"])
@@ -60,10 +65,15 @@ def _handle_or_postpone(
         wanted = _request(controller, message)
     except Exception:
         logger.exception("a message that cannot be written down")
-        postpone(record.receipt_handle, min(2**attempts, LONGEST_WAIT))
+        postpone(receipt, min(2**attempts, LONGEST_WAIT))
         raise
-    if wanted:
-        _reconcile(controller, postpone, record.receipt_handle, attempts, slug, message)
+    age = controller.clock() - int(record.attributes.sent_timestamp) / 1000
+    if not wanted or (message.get("why") == NOT_SETTLED and age > TICKS):
+        return
+    if attempts > PASSES:
+        logger.warning("left to the tick")  # its function died, or the change was long not to be written
+        return
+    _reconcile(controller, partial(postpone, receipt), attempts, slug, message)
 
 
 def _request(controller: Controller, message: dict[str, Any]) -> bool:
@@ -84,8 +94,7 @@ def _request(controller: Controller, message: dict[str, Any]) -> bool:
 
 def _reconcile(
     controller: Controller,
-    postpone: Callable[[str, int], None],
-    receipt: str,
+    postpone: Callable[[int], None],
     attempts: int,
     slug: Slug,
     message: dict[str, Any],
@@ -94,7 +103,7 @@ def _reconcile(
         env = controller.reconcile(slug)
     except Exception:
         if attempts < PASSES:
-            postpone(receipt, 2**attempts)
+            postpone(2**attempts)
             raise
         logger.exception("a pass keeps failing")  # an alarm counts these words
         return

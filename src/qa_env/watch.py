@@ -12,6 +12,7 @@ from qa_env.errors import Rejected, Stale
 from qa_env.model import Built, Desired, Environment, Phase, Slug, State, Wish, is_report
 from qa_env.store import Store
 
+NOT_SETTLED = "not settled"
 RETRY_MINUTES = 10  # between passes over what only a person can help
 YOUNG_MINUTES = 30  # after a wish GitHub may still show, late, that it was another
 YOUNG_RECHECK_MINUTES = 5  # between passes over what is settled and young
@@ -38,7 +39,7 @@ class Watch:
             settled = YOUNG_RECHECK_MINUTES if young else RECHECK_MINUTES
             period = settled if env.settled else RETRY_MINUTES if stuck else 1
             if (minute + crc32(env.slug.encode())) % period == 0:
-                self.wake(env.slug, "a look at what is settled" if env.settled else "not settled")
+                self.wake(env.slug, "a look at what is settled" if env.settled else NOT_SETTLED)
                 woken.append(env.slug)
         return woken
 

@@ -41,8 +41,8 @@ D, E = "d" * 40, "e" * 40
 BRANCH, SLUG = "qa/foo", Slug("qa-foo")
 BYSTANDER = "qa/bystander"
 ASYNCHRONOUS = 3  # times that Lambda tries an asynchronous invocation
-VISIBILITY = 90  # seconds until a message of a function that died is seen again
-RECEIVES = 5  # then a message goes to the dead-letter queue
+VISIBILITY = 720  # seconds, as in template.yaml, until a message is seen again
+RECEIVES = 10  # then a message goes to the dead-letter queue
 QUIET = 3  # minutes without any change: nothing will change any more
 PLACES = {
     "dynamodb": "table",
@@ -66,6 +66,7 @@ class Message:
 
     slug: Slug
     body: dict[str, Any]
+    sent: float
     received: int = 0
     visible: float = 0.0
 
@@ -151,7 +152,7 @@ class Life(Installation):
             self.branches.heads = {(REPOSITORY, name): head for name, head in self.heads.items()}
         slug = naming.slug("", REPOSITORY, branch)
         change = Change(slug, REPOSITORY, branch, ref, commit, by="dev", event="push", **details)
-        self.queue.append(Message(slug, {"slug": slug, "change": change.to_dict()}))
+        self.queue.append(Message(slug, {"slug": slug, "change": change.to_dict()}, self.now))
         return slug
 
     # --- AWS's hands --------------------------------------------------------------------------------------
@@ -267,7 +268,7 @@ class Life(Installation):
     def _wake(self, slug: Slug, why: str) -> None:
         """A wake-up beside one that was not seen yet says nothing new."""
         if not any(one.slug == slug and "why" in one.body and not one.received for one in self.queue):
-            self.queue.append(Message(slug, {"slug": slug, "why": why}))
+            self.queue.append(Message(slug, {"slug": slug, "why": why}, self.now))
 
     def changes(self) -> int:
         """How often anything happened so far: a change, or an end that nobody wanted."""
@@ -284,6 +285,7 @@ def _record(message: Message) -> dict[str, Any]:
         "body": body,
         "attributes": {
             "ApproximateReceiveCount": str(message.received),
+            "SentTimestamp": str(int(message.sent * 1000)),
             "MessageGroupId": str(message.slug),
         },
         "messageAttributes": {},

@@ -322,7 +322,9 @@ class Chaos(Life):
         if change.ref is Ref.ABSENT:
             self.said_gone[change.branch] = self.now
         self.lost.discard(Slug(change.slug))
-        self.queue.append(Message(Slug(change.slug), {"slug": change.slug, "change": change.to_dict()}))
+        self.queue.append(
+            Message(Slug(change.slug), {"slug": change.slug, "change": change.to_dict()}, self.now)
+        )
 
     def _change(self, branch: str, ref: Ref, commit: str, before: str, event: str) -> Change:
         return Change(
@@ -390,7 +392,7 @@ class Chaos(Life):
     def _send(self, slug: Slug, message: Mapping[str, Any]) -> None:
         if "orphan" in message and slug not in self.excused:
             self.violations.append(f"{slug} was forgotten, and the audit finds {message['orphan']['things']}")
-        self.queue.append(Message(slug, {"slug": slug, **message}))
+        self.queue.append(Message(slug, {"slug": slug, **message}, self.now))
 
     def do_ask(self, branch: str, wish: Wish) -> None:
         """A button of the page."""
@@ -443,7 +445,7 @@ class Chaos(Life):
     def redrive(self) -> None:
         """The operator puts what was given up back onto the queue."""
         for message in self.dead:
-            self.queue.append(Message(message.slug, message.body))
+            self.queue.append(Message(message.slug, message.body, self.now))
         self.dead.clear()
 
     def do_delete_by_hand(self, kind: str, branch: str) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from qa_env import github, naming
 from qa_env.blueprint import index
 from qa_env.controller import Controller, Plan
 from qa_env.model import Change, Desired, Environment, Ref, Slug
+from qa_env.watch import NOT_SETTLED
+from tests.event_source import properties
 from tests.fakes import MemoryStore
 from tests.making import EVENTS, REPOSITORY, A, B, blueprint, environment, event
 
@@ -44,6 +47,7 @@ class Queue:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.claims = Claiming()
+        self.held: list[str] = []
         self.postponed: list[tuple[str, int]] = []
         self.wakes: list[Slug] = []
         plan = Plan(self.claims, build=[], tear_down=[], retired=lambda gone: [])
@@ -51,16 +55,25 @@ class Queue:
             self.store, {REPOSITORY: MADE}, lambda _: plan, lambda slug, why: self.wakes.append(slug)
         )
 
-    def deliver(self, *messages: Any, received: int = 1) -> list[str]:
+    def deliver(self, *messages: Any, received: int = 1, age: float = 0) -> list[str]:
         """Deliver these bodies as one batch; the numbers of those that must come again."""
         records = [record(number, body, received) for number, body in enumerate(messages)]
+        for one in records:
+            one["attributes"]["SentTimestamp"] = str(int((time.time() - age) * 1000))
         answer = reconcile.handler(
             {"Records": records},
             None,
             controller=self.controller,
-            postpone=lambda receipt, seconds: self.postponed.append((receipt, seconds)),
+            postpone=self._postpone,
         )
         return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+    def _postpone(self, receipt: str, seconds: int) -> None:
+        """Every message is held first, for a function that dies; the last word counts."""
+        if seconds == reconcile.HOLD:
+            self.held.append(receipt)
+        else:
+            self.postponed.append((receipt, seconds))
 
     def looked_at(self, slug: str) -> bool:
         """Has a pass been over this environment?"""
@@ -227,16 +240,50 @@ class TestFailures:
         assert queue.deliver(change("qa/one"), change("qa/bad"), received=received) == ["1"]
         assert queue.postponed == [("receipt-1", seconds)]
 
-    @pytest.mark.parametrize("received", [3, 4, 99])
     def test_a_pass_that_keeps_breaking_is_left_to_the_tick(
-        self, queue: Queue, caplog: pytest.LogCaptureFixture, received: int
+        self, queue: Queue, caplog: pytest.LogCaptureFixture
     ) -> None:
         """The push that repairs the branch must not stand behind it; an alarm counts the words."""
         queue.claims.poisoned = {"qa-bad"}
-        assert queue.deliver(change("qa/bad"), change("qa/bad", commit=B), received=received) == []
+        assert queue.deliver(change("qa/bad"), change("qa/bad", commit=B), received=3) == []
         assert queue.postponed == []
         assert queue.store.records[Slug("qa-bad")].commit == B
         assert "a pass keeps failing" in caplog.text
+
+    @pytest.mark.parametrize("received", [4, 99])
+    def test_what_killed_its_function_is_written_down_and_left_to_the_tick(
+        self, queue: Queue, received: int
+    ) -> None:
+        """Who broke three times would have said so: it died."""
+        assert queue.deliver(change("qa/foo"), received=received) == []
+        assert queue.store.records[Slug("qa-foo")].commit == A
+        assert not queue.looked_at("qa-foo")
+
+    def test_a_function_that_dies_holds_its_message_a_little_longer_than_it_may_run(
+        self, queue: Queue
+    ) -> None:
+        """And not for as long as a message is hidden that nobody could be invoked for."""
+        queue.deliver(change("qa/one"), change("qa/two"))
+        assert queue.held == ["receipt-0", "receipt-1"]
+        timeout = properties("ReconcileFunction")["Timeout"]
+        assert timeout < reconcile.HOLD < properties("Queue")["VisibilityTimeout"]
+
+    @pytest.mark.parametrize(
+        ("why", "age", "happens"),
+        [
+            (NOT_SETTLED, 0, True),
+            (NOT_SETTLED, reconcile.TICKS - 5, True),
+            (NOT_SETTLED, reconcile.TICKS + 5, False),
+            ("built", reconcile.TICKS + 5, True),
+        ],
+    )
+    def test_ticks_that_were_long_in_the_queue_say_nothing_new(
+        self, queue: Queue, why: str, age: float, happens: bool
+    ) -> None:
+        """Younger ones stand behind them, and perhaps a push."""
+        queue.store.desire(environment(), None)
+        assert queue.deliver({"slug": "qa-foo", "why": why}, age=age) == []
+        assert queue.looked_at("qa-foo") == happens
 
     @pytest.mark.parametrize(("received", "seconds"), [(1, 2), (2, 4), (8, 256), (9, 300), (99, 300)])
     def test_a_change_that_cannot_be_written_down_comes_back_always(
