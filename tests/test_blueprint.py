@@ -77,6 +77,12 @@ class TestExample:
         assert made.database
         assert made.database.schema_name == "{slug}"
 
+    def test_an_environment_needs_connections_for_the_threads_of_all_its_tasks(self) -> None:
+        """Where a role does not say how many threads it has, Rails' default counts."""
+        role = {"copy_of": "stg", "container": "web", "log_group": "/qa/app"}
+        roles = {"app": {**role, "threads": 3, "count": 2}, "worker": role}
+        assert parse(yaml.safe_dump(MINIMAL | {"roles": roles}), "shop.yaml").connections == 3 * 2 + 5
+
     def test_it_is_complete(self) -> None:
         """Every key of every model appears in it, at least in a comment."""
         text = FILE.read_text("utf-8")

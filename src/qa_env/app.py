@@ -165,7 +165,7 @@ def _role_resources(clients: Clients, blueprint: Blueprint, kind: type, roles: s
 def _data(clients: Clients, store: Store, blueprint: Blueprint) -> list[Resource]:
     data: list[Resource] = []
     if blueprint.database:
-        data.append(Schema(clients.datastores, store, blueprint.database))
+        data.append(Schema(clients.datastores, store, blueprint.database, blueprint.connections))
     if blueprint.redis.mode != "none":
         data.append(Keyspace(clients.datastores, store, blueprint.redis))
     return data

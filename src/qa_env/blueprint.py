@@ -31,6 +31,7 @@ from qa_env import naming
 from qa_env.model import Slug
 from qa_env.naming import is_ours
 
+THREADS = 5  # connections of a task whose role does not say: the default of Rails' pool
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 Variable = Annotated[str, StringConstraints(pattern=VARIABLE)]
 SecretRef = Annotated[str, StringConstraints(pattern=r"^(secretsmanager|ssm):[A-Za-z0-9/_+=.@:-]+$")]
@@ -194,6 +195,11 @@ class Database(_Model):
     variable: Variable = "DB_NAME"
     charset: str = Field(default="utf8mb4", pattern=r"^[a-z0-9]+$")
     collation: str | None = Field(default=None, pattern=r"^[a-z0-9_]+$")
+    connections: int | None = Field(
+        default=None,
+        ge=1,
+        description="That all environments may have at once; absent: 80 % of the server's max_connections.",
+    )
 
 
 class Redis(_Model):
@@ -338,6 +344,11 @@ class Blueprint(_Model):
             yield "database", self.database.schema_name, self.database.prefix
         if self.redis.mode == "namespace":
             yield "redis", self.redis.namespace, self.redis.prefix
+
+    @property
+    def connections(self) -> int:
+        """How many connections to the database one environment may have at once."""
+        return sum(role.count * (role.threads or THREADS) for role in self.roles.values())
 
     @property
     def web_roles(self) -> dict[str, Role]:

@@ -97,6 +97,27 @@ def test_a_wrong_charset_is_blocked(mariadb: MariaDB, sql: Execute, wrong: dict[
     assert schemas(sql) == []
 
 
+def test_an_environment_too_many_is_refused_before_its_schema_is_made(mariadb: MariaDB, sql: Execute) -> None:
+    """Those that are there go on; when one has gone there is room again. Others' schemas do not count."""
+    sql("CREATE DATABASE `stg_main`")
+    room = {"each": 15, "budget": 30}
+    for name in ("qa-foo", "qa-bar"):
+        assert ensure(mariadb, name, **room) == {"name": name}
+    refused = ensure(mariadb, "qa-baz", **room)
+    assert refused["error"] == "blocked"
+    assert "3 environments with 15 connections each are more than the 30" in refused["message"]
+    assert ensure(mariadb, "qa-foo", **room) == {"name": "qa-foo"}
+    delete(mariadb, "qa-bar")
+    assert ensure(mariadb, "qa-baz", **room) == {"name": "qa-baz"}
+
+
+def test_without_a_budget_most_of_the_servers_connections_may_be_used(mariadb: MariaDB, sql: Execute) -> None:
+    ((most,),) = sql("SELECT @@max_connections")
+    assert ensure(mariadb, each=int(most * 0.8)) == {"name": "qa-foo"}
+    assert ensure(mariadb, "qa-bar", each=int(most * 0.4) + 1)["error"] == "blocked"
+    assert ensure(mariadb, "qa-bar", each=int(most * 0.4)) == {"name": "qa-bar"}
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_touch_nothing(mariadb: MariaDB, sql: Execute, name: object) -> None:
     """What is not certainly ours is blocked, and everybody's schemas stay."""

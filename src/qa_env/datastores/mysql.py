@@ -24,6 +24,7 @@ from qa_env.errors import Blocked, NotReady
 
 CONNECT_SECONDS = 5
 LOCK_SECONDS = 5
+SHARE = 0.8  # of the server's connections: the rest is STG's and ours
 STATEMENT_SECONDS = 30  # a drop that takes longer goes on without us and is confirmed by the next call
 
 _SYSTEM = frozenset(
@@ -31,6 +32,13 @@ _SYSTEM = frozenset(
     | {"performance_schema", "rdsadmin", "sys"}
 )
 _WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
+_IDENTIFIER = r"(?:\*|`(?:[^`]|``)+`)"
+_GRANT = re.compile(
+    rf"GRANT (?P<privileges>.+?) ON (?:FUNCTION |PROCEDURE |PACKAGE |PACKAGE BODY )?"
+    rf"(?P<schema>{_IDENTIFIER})\.(?P<object>{_IDENTIFIER}) TO ",
+    re.IGNORECASE,
+)
+_PLUGIN = re.compile(r"IDENTIFIED (?:WITH|VIA) [`']?(\w+)")
 
 _PRIVILEGES = "does not allow this to the secret's account; grant it ALL on our schemas, and PROCESS"
 _FOREIGN_KEY = "keeps the schema, because tables of another schema refer to it"
@@ -114,6 +122,8 @@ def perform(request: Request, secret: str, remaining_seconds: Remaining) -> Answ
                 return _delete(cursor, request["name"], prefix, server)
             case "list":
                 return {"names": [name for name in _schemas(cursor) if _is_ours(name, prefix)]}
+            case "check":
+                return _check(cursor)
     raise ValueError(f"unknown action {request['action']!r}")
 
 
@@ -122,12 +132,30 @@ def _ensure(cursor: Cursor, request: Request) -> Answer:
     name, prefix = request["name"], request["prefix"]
     _refuse_folding(cursor, guard.require_ours(name, prefix))
     charset, collation = _word(request.get("charset")), _word(request.get("collation"))
+    there = _schemas(cursor)
+    if name not in there:
+        _require_room(cursor, sum(_is_ours(one, prefix) for one in there) + 1, request)
     cursor.execute(
         f"CREATE DATABASE IF NOT EXISTS {_quoted(name, prefix)}"
         + (f" CHARACTER SET {charset}" if charset else "")
         + (f" COLLATE {collation}" if collation else "")
     )
     return {"name": name}
+
+
+def _require_room(cursor: Cursor, environments: int, request: Request) -> None:
+    """One environment too many, and everybody is told "Too many connections", STG included."""
+    each, budget = request.get("each", 0), request.get("budget")
+    if not budget:
+        cursor.execute("SELECT @@max_connections")
+        ((most,),) = cursor.fetchall()
+        budget = int(most * SHARE)
+    if environments * each > budget:
+        raise Blocked(
+            f"{environments} environments with {each} connections each are more than the {budget} that they"
+            " may have: delete one, give its roles fewer threads, or raise database.connections or the server's"
+            " max_connections"
+        )
 
 
 def _delete(cursor: Cursor, name: str, prefix: str, server: Server) -> Answer:
@@ -144,6 +172,57 @@ def _delete(cursor: Cursor, name: str, prefix: str, server: Server) -> Answer:
     if name in _schemas(cursor):
         raise NotReady(f"{server}: schema {name} was dropped, but is there again")
     return {"gone": "yes"}
+
+
+def _check(cursor: Cursor) -> Answer:
+    """What the server and the account are like; nothing is changed. For people, who judge it elsewhere.
+
+    What shows accounts may show a hash of the password (SHOW GRANTS does on MariaDB), so only what is
+    understood of it is answered; `others` counts the lines that are not.
+    """
+    cursor.execute("SELECT @@version, @@lower_case_table_names, @@max_connections")
+    ((version, lower_case, connections),) = cursor.fetchall()
+    cursor.execute("SHOW GRANTS")
+    lines = [str(line) for (line,) in cursor.fetchall()]
+    grants = [_grant(found) for line in lines if (found := _GRANT.match(line))]
+    return {
+        "version": str(version),
+        "tls": _shown(cursor, "SHOW SESSION STATUS LIKE 'Ssl_version'"),
+        "plugin": _plugin(cursor),
+        "lower_case_table_names": int(lower_case),
+        "max_connections": int(connections),
+        "max_used_connections": int(_shown(cursor, "SHOW GLOBAL STATUS LIKE 'Max_used_connections'") or 0),
+        "partial_revokes": _shown(cursor, "SHOW GLOBAL VARIABLES LIKE 'partial_revokes'") == "ON",
+        "read_only": _shown(cursor, "SHOW GLOBAL VARIABLES LIKE 'read_only'") == "ON",
+        "grants": grants,
+        "others": len(lines) - len(grants),
+    }
+
+
+def _grant(found: re.Match[str]) -> Answer:
+    """One line of SHOW GRANTS. Wildcards in the schema's name, and their escapes, stay as they are."""
+    schema, thing = (
+        name if name == "*" else name[1:-1].replace("``", "`") for name in (found["schema"], found["object"])
+    )
+    privileges = [one.strip().upper() for one in re.sub(r"\([^)]*\)", "", found["privileges"]).split(",")]
+    return {"privileges": privileges, "schema": schema, "object": thing}
+
+
+def _shown(cursor: Cursor, statement: str) -> str:
+    """The value of one variable; empty where the server does not know it."""
+    cursor.execute(statement)
+    return next((str(value) for _, value in cursor.fetchall()), "")
+
+
+def _plugin(cursor: Cursor) -> str:
+    """How the account logs in; empty where that is not shown. The statement shows the hash as well."""
+    try:
+        cursor.execute("SHOW CREATE USER CURRENT_USER()")
+    except pymysql.MySQLError:
+        return ""
+    ((text,),) = cursor.fetchall()
+    found = _PLUGIN.search(str(text))
+    return found[1] if found else "mysql_native_password"
 
 
 def _end_sessions(cursor: Cursor, name: str) -> int:

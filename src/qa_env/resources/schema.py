@@ -20,11 +20,12 @@ from qa_env.model import SCHEMA, Claim, Environment, Ledger, Outputs, Slug
 
 @dataclass(frozen=True)
 class Schema:
-    """One schema, shared by all roles of the environment."""
+    """One schema, shared by all roles of the environment, which may have so many `connections` at once."""
 
     call: datacall.Datastores
     ledger: Ledger
     database: Database
+    connections: int
     name: str = ""
     kind = "schema"
 
@@ -71,7 +72,8 @@ class Schema:
 
     def _create(self, claim: Claim) -> None:
         details = {"charset": self.database.charset, "collation": self.database.collation}
-        self._ask("ensure", name=claim.name, **details)
+        room = {"each": self.connections, "budget": self.database.connections}
+        self._ask("ensure", name=claim.name, **details, **room)
 
     def _held(self, env: Environment) -> Claim | None:
         """The claim, read again from the table: the record's copy may be old."""
