@@ -13,7 +13,9 @@ from urllib.parse import unquote
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from qa_env import gauges
 from qa_env.blueprint import Blueprint
+from tests.making import blueprint
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.ja.md")
@@ -105,6 +107,23 @@ def test_every_template_parameter_is_documented_with_its_default(readme: str) ->
     documented = {name: cells[0] for name, cells in rows(readme).items() if name in parameters}
 
     assert documented == expected
+
+
+def test_every_alarm_and_metric_is_documented() -> None:
+    """A section for each alarm with where to look and what to do; the dashboard's metrics are named."""
+    resources = yaml_parse(text("template.yaml"))["Resources"]
+    alarms = {name for name, one in resources.items() if one["Type"] == "AWS::CloudWatch::Alarm"}
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text("docs/alarms.md"), re.M | re.S))
+    assert set(sections) == alarms
+    for name, section in sections.items():
+        assert re.search(r"^\*\*Look\*\*: .*^\*\*Do\*\*: ", section, re.M | re.S), name
+    filters = {
+        one["Properties"]["MetricTransformations"][0]["MetricName"]
+        for one in resources.values()
+        if one["Type"] == "AWS::Logs::MetricFilter"
+    }
+    gauged = {gauge.name for gauge in gauges.of([], [blueprint()])}
+    assert set(rows("docs/operations.md")) >= filters | gauged
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

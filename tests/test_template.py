@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -14,10 +15,11 @@ import botocore.session
 import pytest
 
 from handlers import audit
-from qa_env import store
+from qa_env import gauges, store
 from qa_env.audit import NEEDS_A_PERSON
-from qa_env.model import Asked
+from qa_env.model import Asked, Phase
 from scripts import build, expand
+from tests.making import blueprint
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
@@ -136,6 +138,7 @@ def test_a_function_has_its_own_variables_only(name: str) -> None:
     assert set(variables) - {f"QA_ENV_{key}" for key in ours} == {
         "POWERTOOLS_SERVICE_NAME",
         "POWERTOOLS_LOG_LEVEL",
+        "POWERTOOLS_METRICS_NAMESPACE",
     }
 
 
@@ -403,6 +406,29 @@ def test_alarms_watch_what_is_lost_and_what_waits() -> None:
     for name, alarm in of_type("AWS::CloudWatch::Alarm").items():
         assert alarm["AlarmDescription"], name
         assert alarm["AlarmActions"]["Fn::If"][0] == "ReportsAlarms", name
+
+
+def test_the_dashboard_draws_what_there_is() -> None:
+    """JSON with names that the template, the functions or AWS know."""
+    body = resource("Dashboard")["DashboardBody"]["Fn::Sub"]
+    filled = re.sub(r"\$\{([A-Za-z:.]+)\}", lambda found: found[1], body)
+    widgets = json.loads(filled)["widgets"]
+    drawn = {
+        metric[1]
+        for widget in widgets
+        for metric in widget["properties"].get("metrics", [])
+        if metric[0] == "Installation" and len(metric) > 1
+    }
+    counted = {gauge.name for gauge in gauges.of([], [blueprint()])}
+    filtered = {
+        one["MetricTransformations"][0]["MetricName"] for one in of_type("AWS::Logs::MetricFilter").values()
+    }
+    assert drawn <= counted | filtered
+    assert counted <= drawn
+    named = {name.partition(".")[0] for name in re.findall(r"\$\{([A-Za-z.]+)\}", body)}
+    assert named <= {*expanded()["Resources"], *expanded()["Parameters"]}
+    shown = re.findall(r'"phase", "(\w+)"|\["\.\.\.", "(\w+)"\]', filled.split("For a person")[0])
+    assert {first or second for first, second in shown} == {str(phase) for phase in Phase}
 
 
 # --- parameters and outputs -------------------------------------------------------------------------------

@@ -1,14 +1,18 @@
-"""The tick: wake what is not settled; every quarter of an hour also ask who was visited."""
+"""The tick: wake what is not settled, count, and every quarter of an hour ask who was visited."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-from qa_env import app
+from qa_env import app, gauges
+from qa_env.blueprint import Blueprint
+from qa_env.gauges import Gauge
 from qa_env.visits import EVERY_MINUTES, Visits
 from qa_env.watch import Watch
 
@@ -17,16 +21,32 @@ copy_config_to_registered_loggers(logger, include={"qa_env"})
 
 
 def handler(
-    event: dict[str, Any], context: Any, *, watch: Watch | None = None, visits: Visits | None = None
+    event: dict[str, Any],
+    context: Any,
+    *,
+    watch: Watch | None = None,
+    visits: Visits | None = None,
+    blueprints: Collection[Blueprint] | None = None,
 ) -> dict[str, Any]:
     """Answers with the slugs that were woken."""
     now = time.time()
     minute = int(now // 60)
-    woken = (watch or app.watch()).sweep(minute)
+    watch = watch or app.watch()
+    environments = list(watch.store.all())
+    woken = watch.sweep(minute, environments)
     logger.info("swept", woken=len(woken))
+    _measure(gauges.of(environments, app.all_blueprints().values() if blueprints is None else blueprints))
     if minute % EVERY_MINUTES == 0:
         _look_for_visits(visits, now)
     return {"woken": woken}
+
+
+def _measure(measured: Iterable[Gauge]) -> None:
+    """As lines of the log that CloudWatch makes metrics of: no call, no permission."""
+    for gauge in measured:
+        with single_metric(gauge.name, MetricUnit.Count, gauge.value) as metric:
+            if gauge.phase:
+                metric.add_dimension("phase", gauge.phase)
 
 
 def _look_for_visits(visits: Visits | None, now: float) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from qa_env import aws, redaction
+from qa_env import aws, calls, redaction
 from qa_env import blueprint as blueprints
 from qa_env.audit import Audit
 from qa_env.blueprint import Blueprint, GitHub
@@ -215,14 +215,14 @@ def _slack(clients: Clients, settings: SlackSettings) -> SlackApi:
 def client(service: str) -> Any:
     """A boto3 client, made once. (The stubs know only literal names, hence the ignore.)"""
     made = boto3.client(service, config=PATIENT if service == "lambda" else USUAL)  # type: ignore[call-overload]
-    return redaction.redacting(made)
+    return calls.logged(redaction.redacting(made))
 
 
 @functools.cache
 def store() -> DynamoStore:
     """The table named by QA_ENV_TABLE."""
     table = boto3.resource("dynamodb", config=USUAL).Table(os.environ["QA_ENV_TABLE"])
-    redaction.redacting(table.meta.client)
+    calls.logged(redaction.redacting(table.meta.client))
     return DynamoStore(table)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from zlib import crc32
@@ -27,13 +27,14 @@ class Watch:
     wake: Callable[[Slug, str], None]
     clock: Callable[[], float] = field(default=time.time)
 
-    def sweep(self, minute: int) -> list[Slug]:
+    def sweep(self, minute: int, environments: Iterable[Environment] | None = None) -> list[Slug]:
         """Wake what waits every minute, what is long stuck every ten, what is settled every hour.
 
-        `minute` is the time in minutes since the epoch; slugs are spread over their period.
+        `minute` is the time in minutes since the epoch; slugs are spread over their period. `environments`
+        are all there are, where they were read already.
         """
         woken = []
-        for env in self.store.all():
+        for env in self.store.all() if environments is None else environments:
             stuck = _is_stuck(env, minute * 60)
             young = minute * 60 - env.generation / 1000 < YOUNG_MINUTES * 60
             settled = YOUNG_RECHECK_MINUTES if young else RECHECK_MINUTES
