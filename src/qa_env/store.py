@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 HISTORY_DAYS = 90
 BUILDS = 10  # whose durations are remembered
 SUSPECTS = {"pk": "audit", "sk": "suspects"}
+LAYOUT = 1
+"""Of records: raised when an earlier version must not read what this one writes (decision 0007)."""
 UNREADABLE = "a record that cannot be read"  # an alarm counts these words
 ASKED = "asked_"  # what the attributes begin with that the page may write (template.yaml lists them)
 
@@ -469,10 +471,14 @@ def _wish(env: Environment) -> dict[str, Any]:
         "generation": env.generation,
         "by": env.by,
         "at": env.at,
+        "layout": LAYOUT,
     }
 
 
 def _from_item(item: Mapping[str, Any]) -> Environment:
+    """What an earlier layout did not have is absent and has its default; a later one is not guessed at."""
+    if (layout := int(item.get("layout", 0))) > LAYOUT:
+        raise ValueError(f"layout {layout} is of a newer version, this one knows {LAYOUT}: deploy that again")
     built = json.loads(item["built"]) if item.get("built") else None
     return Environment(
         slug=Slug(item["sk"]),
