@@ -132,6 +132,8 @@ class GitHub:
         return (200, _ref(branch, commit)) if commit else (404, {"message": "Not Found"})
 
     def _post_status(self, commit: str, given: dict[str, Any]) -> Answer:
+        if not commit.strip("0"):
+            return 422, {"message": f"No commit found for SHA: {commit}"}
         if given.get("state") not in ("error", "failure", "pending", "success"):
             return 422, {"message": "Validation Failed"}
         if len(given.get("description") or "") > 140:

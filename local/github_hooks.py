@@ -10,7 +10,7 @@ import base64
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -24,6 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 Links = dict[str, str]
 Answer = tuple[int, Any, Links]
 NOT_FOUND: Answer = (404, {"message": "Not Found"}, {})
+PERMISSIONS = {
+    **dict.fromkeys(("statuses", "deployments", "pull_requests"), "write"),
+    **dict.fromkeys(("metadata", "contents", "checks"), "read"),
+}
 KEPT = 3 * 24 * 3600  # seconds
 PAGE = 30
 
@@ -35,12 +39,22 @@ class Webhook:
     url: str
     id: int = 1
     answer: int = 202
+    active: bool = True
+    events: Sequence[str] = ("push", "create", "delete", "pull_request")
+    signed: bool = True
     deliveries: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def config(self) -> dict[str, str]:
-        """With the secret hidden, as always."""
-        return {"url": self.url, "content_type": "json", "insecure_ssl": "0", "secret": "********"}
+        """With the secret hidden, as always; absent if there is none."""
+        shown = {"url": self.url, "content_type": "json", "insecure_ssl": "0"}
+        return shown | ({"secret": "********"} if self.signed else {})
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """As a list of webhooks has it."""
+        about = {"id": self.id, "name": "web", "active": self.active, "events": list(self.events)}
+        return {**about, "config": self.config}
 
     def record(self, guid: str, status: int, at: float, event: str = "push", **other: Any) -> dict[str, Any]:
         """An attempt to deliver; `status` is 0 where nobody answered."""
@@ -95,6 +109,7 @@ class App:
     webhook: Webhook
     id: str = "12345"
     installation: int = 678
+    permissions: dict[str, str] = field(default_factory=lambda: dict(PERMISSIONS))
 
     def refuses(self, jwt: str, now: float) -> str:
         """Why this is no JWT of the App; empty if it is."""
@@ -123,7 +138,7 @@ class Hooks:
     def answer(self, method: str, target: str, token: str) -> Answer | None:
         """One request, with what it shows as its authorization."""
         url = urlsplit(target)
-        if url.path.startswith("/app/"):
+        if url.path == "/app" or url.path.startswith("/app/"):
             return self._as_app(method, url.path, dict(parse_qsl(url.query)), token)
         found = re.fullmatch(r"(/repos/[^/]+/[^/]+|/orgs/[^/]+)/hooks(?:/([0-9]+)(/.*))?", url.path)
         if found is None:
@@ -134,8 +149,7 @@ class Hooks:
         if hooks is None:
             return NOT_FOUND
         if not number:
-            shown = [{"id": one.id, "name": "web", "active": True, "config": one.config} for one in hooks]
-            return 200, shown, {}
+            return 200, [one.shown for one in hooks], {}
         hook = next((one for one in hooks if one.id == int(number)), None)
         return self._of_hook(hook, method, rest, url.path, dict(parse_qsl(url.query))) if hook else NOT_FOUND
 
@@ -145,6 +159,10 @@ class Hooks:
             return 401, {"message": why if self.app else "A JSON web token could not be decoded"}, {}
         if (method, path) == ("POST", f"/app/installations/{self.app.installation}/access_tokens"):
             return 201, {"token": self.token, "expires_at": "in an hour"}, {}
+        if (method, path) == ("GET", "/app"):
+            return 200, {"id": int(self.app.id), "events": list(self.app.webhook.events)}, {}
+        if (method, path) == ("GET", f"/app/installations/{self.app.installation}"):
+            return 200, {"id": self.app.installation, "permissions": self.app.permissions}, {}
         if (method, path) == ("GET", "/app/hook/config"):
             return 200, self.app.webhook.config, {}
         return self._of_hook(self.app.webhook, method, path.removeprefix("/app/hook"), path, query)
@@ -152,6 +170,9 @@ class Hooks:
     def _of_hook(self, hook: Webhook, method: str, rest: str, path: str, query: Mapping[str, str]) -> Answer:
         if (method, rest) == ("GET", "/deliveries"):
             return hook.page(path, query)
+        if (method, rest) == ("POST", "/pings") and not path.startswith("/app/"):
+            hook.record(f"ping-{len(hook.deliveries)}", hook.answer, self.clock(), "ping")
+            return 204, None, {}
         found = re.fullmatch("/deliveries/([0-9]+)/attempts", rest)
         if method == "POST" and found:
             return hook.redeliver(int(found[1]), self.clock())

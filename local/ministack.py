@@ -112,13 +112,13 @@ def start(directory: Path, logs: Path, token: str, environment: Mapping[str, str
 
 
 def deploy(
-    stack: MiniStack, name: str, template: str, parameters: Mapping[str, str], patience: float = 120
+    stack: MiniStack, name: str, template_url: str, parameters: Mapping[str, str], patience: float = 120
 ) -> dict[str, str]:
     """Create the CloudFormation stack and return its outputs."""
     cloudformation = stack.client("cloudformation")
     cloudformation.create_stack(
         StackName=name,
-        TemplateBody=template,
+        TemplateURL=template_url,
         Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
         OnFailure="DO_NOTHING",

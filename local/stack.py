@@ -272,9 +272,9 @@ class Stack:
         )
 
     def _deploy(self, made: world.World, blueprints: Path, workspace: Path) -> dict[str, str]:
-        template = deploy.package(self.cloud.client("s3"), ministack.REGION, blueprints, workspace)
+        url = deploy.package(self.cloud.client("s3"), ministack.REGION, blueprints, workspace)
         parameters = {"Installation": INSTALLATION, **made.parameters()}
-        return ministack.deploy(self.cloud, INSTALLATION, template, parameters)
+        return ministack.deploy(self.cloud, INSTALLATION, url, parameters)
 
     def _start_forward(self, reserved: forward.Range, balancer: str) -> None:
         elbv2 = self.cloud.client("elbv2")
