@@ -190,6 +190,18 @@ class TestBot:
         facts = block(workspace.slack.messages[0], "context")["elements"]
         assert [one["text"] for one in facts] == ["example/shop", "aaaaaaa"]
 
+    def test_a_life_of_which_the_end_could_not_be_told_does_not_go_away_for_ever(
+        self, workspace: Workspace
+    ) -> None:
+        """The next life says so, whose push did not wait for the farewell."""
+        report = workspace.bot(channel="C0QAENV0001")
+        env = told(report, of(reporting.deleting()))
+        for _ in range(2):
+            told(report, of(reporting.building(commit=B)), env)
+        assert workspace.texts == ["qa/foo is gone", "Building qa/foo"]
+        facts = block(workspace.slack.messages[0], "context")["elements"]
+        assert "aaaaaaa" in [one["text"] for one in facts]
+
     def test_what_was_said_is_not_said_again(self, workspace: Workspace) -> None:
         """Not even asked for; all of a build is one thing."""
         report = workspace.bot()

@@ -264,6 +264,23 @@ def test_a_push_does_not_wait_for_the_farewell(good: Report, bad: Report) -> Non
     assert env.phase is Phase.QUEUED
 
 
+def test_what_could_not_say_goodbye_is_remembered_by_the_next_life(good: Report, bad: Report) -> None:
+    """It finds there what it had said last, and may put it right."""
+    away, bad.trouble = bad.trouble, None
+    told = Told(good, bad)
+    told.run()
+    bad.trouble = away
+    told.remove()
+    seen = told.store.get(Slug("qa-foo"))
+    assert seen is not None
+    told.store.desire(replace(seen, next_commit=B, generation=seen.generation + 1), seen)
+    while (env := told.run()) and env.desired is Desired.ABSENT:
+        pass
+    assert env is not None
+    assert list(env.conditions) == [bad.kind]
+    assert env.remembered(bad.kind) == {"said": Phase.READY}
+
+
 def test_while_it_goes_reports_are_asked_too(good: Report) -> None:
     """They say that it goes; `delete` comes once, at the end."""
     told = Told(good)

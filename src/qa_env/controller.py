@@ -51,8 +51,6 @@ NOTHING_LEFT = "looked twice, nothing is left"
 ATTEMPTS = 4
 BELIEF = 60  # seconds that GitHub's refs may lag behind its webhooks
 MISSING = "GitHub shows no such branch"
-OUTLIVES = ("pull_request",)
-"""Whose memory a new life begins with: one comment belongs to the pull request, whatever comes and goes."""
 FAREWELL = 600  # seconds that the record waits, with nothing left, for the news of it to be told
 
 
@@ -457,7 +455,7 @@ class Controller:
             built=None,
             asked=Asked(),
             visited=0,
-            conditions={name: c for name, c in env.conditions.items() if name in OUTLIVES},
+            conditions={name: c for name, c in env.conditions.items() if _outlives(env, name, c)},
         )
         self.store.renew(fresh, env)
         self.store.note(env.slug, "qa-env", NOTHING_LEFT, kind="deleted")
@@ -558,6 +556,16 @@ def _with_reports(before: Environment, after: Environment) -> Environment:
     """Reports are asked last, so what they said last time must get that far."""
     last = {name: c for name, c in before.conditions.items() if is_report(name)}
     return replace(after, conditions=last | dict(after.conditions))
+
+
+def _outlives(env: Environment, name: str, condition: Condition) -> bool:
+    """Does a new life begin with this memory?
+
+    One comment belongs to the pull request, whatever comes and goes; and who could not say that the last
+    life ended must find what it had said of it.
+    """
+    untold = is_report(name) and not env.is_gone(condition) and condition.outputs
+    return name == "pull_request" or bool(untold)
 
 
 def _is_told(env: Environment, report: Resource) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -77,13 +77,18 @@ class SlackMessage:
     def _place(self, env: Environment, known: Outputs) -> tuple[str, str] | None:
         """Where the push's message is: (channel, ts), None if there is none.
 
-        An earlier push's message is left behind; it must not say for ever that it is being built.
+        An earlier push's message is left behind; it must not say for ever that it is being built, or going.
         """
         last = (known["channel"], known["ts"]) if known.get("ts") else None
         if last and known["commit"] == env.commit:
             return last
         if last and known["phase"] in UNDER_WAY:
             self._edit(last, slack_blocks.replaced(Summary(env, self.blueprint), known["commit"]))
+        if last and known["phase"] == Phase.DELETING:
+            before = replace(env, commit=known["commit"])
+            self._edit(
+                last, slack_blocks.gone(Summary(before, self.blueprint)) | {"metadata": _metadata(before)}
+            )
         return self._find(env)
 
     def _post(self, message: dict[str, Any]) -> Outputs:
