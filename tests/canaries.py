@@ -20,6 +20,7 @@ SLACK_TOKEN = "xoxb-canary-slack-token"
 SLACK_HOOK = "/services/T0CANARY/B0CANARY/hook"
 OIDC_SECRET = "canary-oidc-client-secret"
 MYSQL_PASSWORD = "canary-mysql-password"
+ACCOUNT_PASSWORD = "canary-password-of-a-mysql-user"
 REDIS_PASSWORD = "canary-redis-password"
 AWS_SECRET_KEY = "canary/AWS+secret+access+key"
 AWS_SESSION_TOKEN = "canary/AWS+session+token"
@@ -36,6 +37,7 @@ KINDS = {
     "Slack webhook": SLACK_HOOK,
     "log-in client secret": OIDC_SECRET,
     "MySQL password": MYSQL_PASSWORD,
+    "environment's MySQL password": ACCOUNT_PASSWORD,
     "Redis password": REDIS_PASSWORD,
     "AWS secret key": AWS_SECRET_KEY,
     "AWS session token": AWS_SESSION_TOKEN,

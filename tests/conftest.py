@@ -6,6 +6,7 @@ Each worker of a parallel run has servers of its own.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -38,6 +39,7 @@ LISTENER = Listener()
 def pytest_configure() -> None:
     logging.getLogger().addHandler(LISTENER)
     logging.getLogger("qa_env").setLevel(logging.INFO)  # as in the functions, whoever configures it first
+    os.environ["POWERTOOLS_METRICS_NAMESPACE"] = "qa-env"  # as in template.yaml
 
 
 def pytest_unconfigure() -> None:

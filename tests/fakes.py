@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from qa_env import naming
 from qa_env.errors import Stale
 from qa_env.model import Asked, Built, Claim, Desired, Environment, Slug
 from qa_env.store import Event, Suspect, Taken
@@ -170,6 +171,10 @@ class FakeDatastores:
 
     def __init__(self) -> None:
         self.schemas: set[str] = set()
+        self.accounts: dict[str, str] = {}
+        """User → its schema."""
+        self.foreign_accounts: set[str] = set()
+        """Users that people have made: the function can tell, and touches none."""
         self.migrated: dict[str, list[str]] = {}
         """Schema → the commits whose migrations ran in it since it was created."""
         self.keys: dict[str, int] = {}
@@ -195,8 +200,21 @@ class FakeDatastores:
                 self.schemas.discard(request["name"])
                 self.migrated.pop(request["name"], None)
                 return {"gone": "yes"}
+            case "ensure_account" | "delete_account":
+                return self._account(request, naming.account(request["name"]))
+            case "list_accounts":
+                return {"names": sorted({*self.accounts, *self.foreign_accounts})}
             case _:
                 return {"names": sorted(self.schemas)}
+
+    def _account(self, request: Mapping[str, Any], user: str) -> Mapping[str, Any]:
+        if request["action"] == "delete_account":
+            self.accounts.pop(user, None)
+            return {"gone": "yes"}
+        if user in self.foreign_accounts:
+            return {"error": "blocked", "message": f"user {user} is there, but is not ours"}
+        self.accounts[user] = request["name"]
+        return {"user": user}
 
     def _redis(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         place = request.get("namespace") or str(request.get("database"))

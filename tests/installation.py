@@ -85,6 +85,8 @@ class Installation:
     queue: list[Slug] = field(default_factory=list)
     heads: dict[str, str] = field(default_factory=dict)
     failing: set[tuple[str, str]] = field(default_factory=set)
+    logins: list[tuple[str, str]] = field(default_factory=list)
+    """With which user and password each migration logged in, empty where the project's own do."""
     now: float = 1_800_000_000.0
 
     def __post_init__(self) -> None:
@@ -97,6 +99,7 @@ class Installation:
                 run_build=self._run_build,
                 invoke_lambda=self._invoke,
                 emit=self._emit,
+                read_secret=self.read_secret,
             ),
             Settings(region=self.aws.region, clock=lambda: self.now),
         )
@@ -238,6 +241,9 @@ class Installation:
         found = {f"{r.kind} of {slug}" for r in kinds for slug in r.owners()}
         found |= {f"record {env.slug}" for env in self.store.all()}
         found |= {f"schema {name}" for name in self.datastores.schemas}
+        found |= {f"user {name}" for name in self.datastores.accounts}
+        secrets = self.aws.client("secretsmanager").list_secrets()["SecretList"]
+        found |= {f"secret {one['Name']}" for one in secrets}
         found |= {f"keys {name}" for name in self.datastores.keys}
         groups = self.aws.client("elbv2").describe_target_groups()["TargetGroups"]
         found |= {g["TargetGroupName"] for g in groups if g["TargetGroupName"] != self.world.stg_web}
@@ -257,6 +263,10 @@ class Installation:
             said = {"Error": {"Code": error.code, "Message": error.message}}
             raise self.codepipeline.exceptions.from_code(error.code)(said, operation) from error
 
+    def read_secret(self, name: str) -> str:
+        """What Secrets Manager holds."""
+        return str(self.aws.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])
+
     def _run_build(
         self, project: str, variables: dict[str, str], source: SourceRevision, execution: str
     ) -> BuildResult:
@@ -266,6 +276,7 @@ class Installation:
             self._push_image(variables["IMAGE"], execution)
         if project == "migrate" and "DB_NAME" in variables:
             self.datastores.migrate(variables["DB_NAME"], source.commit)
+            self.logins.append((variables.get("DB_USER", ""), variables.get("DB_PASSWORD", "")))
         return BuildResult(ok=True)
 
     def _push_image(self, image: str, execution: str) -> None:

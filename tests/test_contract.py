@@ -66,6 +66,12 @@ def _drop_schema(qa: Installation, env: Environment) -> None:
     qa.datastores.schemas.discard("qa-foo")
 
 
+def _drop_secret(qa: Installation, env: Environment) -> None:
+    """With a new password the user must be altered, and the tasks be told."""
+    secret = naming.account_secret("qa-env", env.slug)
+    qa.aws.client("secretsmanager").delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)
+
+
 def _drop_keys(qa: Installation, env: Environment) -> None:
     qa.datastores.keys.pop("qa_foo")
 
@@ -138,6 +144,12 @@ def _foreign_keys(qa: Installation, env: Environment) -> Survives:
     return lambda: "qa_foo" in qa.datastores.keys
 
 
+def _foreign_secret(qa: Installation, env: Environment) -> Survives:
+    client, name = qa.aws.client("secretsmanager"), naming.account_secret("qa-env", env.slug)
+    client.create_secret(Name=name, SecretString="{}")
+    return lambda: [one["Name"] for one in client.list_secrets()["SecretList"]] == [name]
+
+
 def _claim_for_other(qa: Installation, key: str, claim: Claim) -> None:
     other = Environment(Slug("qa-other"), REPOSITORY, "qa/other", Desired.PRESENT, A, 1)
     qa.store.desire(other, None)
@@ -152,8 +164,13 @@ TASK_DEFINITION = Kind("task_definition", "app", _drop_task_definition, _foreign
 SERVICE = Kind("service", "app", _drop_service, _foreign_service)
 SCHEMA = Kind("schema", "", _drop_schema, _foreign_schema)
 KEYSPACE = Kind("keyspace", "", _drop_keys, _foreign_keys)
+ACCOUNT = Kind("account", "", _drop_secret, _foreign_secret)
 IMAGE = Kind("image")
-KINDS = (TARGET_GROUP, LISTENER, CURTAIN, PIPELINE, TASK_DEFINITION, SERVICE, SCHEMA, KEYSPACE, IMAGE)
+KINDS = (
+    *(TARGET_GROUP, LISTENER, CURTAIN, PIPELINE, TASK_DEFINITION, SERVICE),
+    *(SCHEMA, KEYSPACE, ACCOUNT, IMAGE),
+)
+OWN = {"secret": "secretsmanager:mysql", "accounts": "own"}
 
 
 def _id(kind: Kind) -> str:
@@ -171,8 +188,8 @@ class Killed(BaseException):
 
 @pytest.fixture
 def qa() -> Iterator[Installation]:
-    """An installation without environments."""
-    with installed() as made:
+    """An installation without environments, which get everything that there is."""
+    with installed(database=OWN) as made:
         yield made
 
 
@@ -285,7 +302,7 @@ def test_crash_after_each_call_is_repaired(settled: Installation, kind: Kind) ->
 
 def test_crash_after_each_call_of_a_teardown_is_repaired() -> None:
     """Killed right after any one call of a teardown, the next passes finish it and nothing is left."""
-    with installed() as qa:
+    with installed(database=OWN) as qa:
         tried = 0
         while tried < 60:
             slug = qa.push("qa/foo", A)

@@ -28,7 +28,7 @@ with `endpoint_url=server.url` reaches the server inside `mock_aws` without any 
 moto, whatever the host.
 
 Not here: QUEUED and PARALLEL, manual approval, retry, rollback, disabled transitions, custom actions,
-CodeBuild variables of a type other than PLAINTEXT. Asking for them is an error, never silence.
+CodeBuild variables of type PARAMETER_STORE. Asking for them is an error, never silence.
 """
 
 from local.codepipeline.engine import Engine

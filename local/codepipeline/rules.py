@@ -10,7 +10,7 @@ import functools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from botocore.loaders import Loader
@@ -247,16 +247,30 @@ def resolve(configuration: Mapping[str, str], namespaces: Mapping[str, Mapping[s
     return {key: VARIABLE.sub(value, text) for key, text in configuration.items()}
 
 
-def environment(configuration: Mapping[str, str]) -> dict[str, str]:
+def environment(configuration: Mapping[str, str], read_secret: Callable[[str], str]) -> dict[str, str]:
     """CodeBuild's `EnvironmentVariables`: a JSON array of name, value and type (facts B3-8)."""
     try:
         variables = json.loads(configuration.get("EnvironmentVariables", "[]"))
         types = {variable.get("type", "PLAINTEXT") for variable in variables}
         values = {str(variable["name"]): str(variable["value"]) for variable in variables}
+        secret = [str(one["name"]) for one in variables if one.get("type") == "SECRETS_MANAGER"]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ActionFailed(
             "ConfigurationError", f"EnvironmentVariables is no array of variables: {error}"
         ) from error
-    if types - {"PLAINTEXT"}:
-        raise ActionFailed("ConfigurationError", "This stand-in resolves variables of type PLAINTEXT only")
-    return values
+    if types - {"PLAINTEXT", "SECRETS_MANAGER"}:
+        raise ActionFailed(
+            "ConfigurationError", "This stand-in resolves no variables of type PARAMETER_STORE"
+        )
+    return values | {name: _field(values[name], read_secret) for name in secret}
+
+
+def _field(reference: str, read_secret: Callable[[str], str]) -> str:
+    """`secret:field`, the secret by name or ARN: "Build specification reference" of CodeBuild."""
+    head, *rest = reference.split(":")
+    secret, field = (":".join([head, *rest[:6]]), rest[6:7]) if head == "arn" else (head, rest[:1])
+    try:
+        text = read_secret(secret)
+        return str(json.loads(text)[field[0]]) if field else text
+    except (LookupError, ValueError) as error:
+        raise ActionFailed("JobFailed", f"Secrets Manager can't find {reference}") from error

@@ -320,7 +320,8 @@ class Runner:
         primary = wanted.get("PrimarySource", action.declaration["inputArtifacts"][0]["name"])
         if primary not in execution.artifacts:
             raise ActionFailed("ConfigurationError", f"There is no input artifact {primary}")
-        source, variables = execution.artifacts[primary], rules.environment(wanted)
+        variables = rules.environment(wanted, self.world.read_secret)
+        source = execution.artifacts[primary]
         project = wanted["ProjectName"]
         result = _ask(lambda: self.world.run_build(project, variables, source, execution.id), "JobFailed")
         with self.lock:

@@ -86,20 +86,27 @@ def no_such_function(name: str, _event: JSON) -> None:
     raise LookupError(f"Function not found: {name}")
 
 
+def no_such_secret(name: str) -> str:
+    """What a variable from a secret means where nobody said: there is none."""
+    raise LookupError(f"no secret {name}")
+
+
 @dataclass(frozen=True)
 class World:
     """What the pipelines act upon. Nothing here is called while the engine's lock is held.
 
     `invoke_lambda` raises only where Lambda's Invoke API itself would refuse: no such function, no
     permission. The invocation is asynchronous, so CodePipeline does not see an exception *inside* the
-    function: the action waits for its time limit (facts B3-16). An AssertionError, from any of these, is a
-    test's own and comes out of `step()`.
+    function: the action waits for its time limit (facts B3-16). `read_secret` gives what Secrets Manager
+    holds under a name or an ARN, and raises LookupError where there is nothing. An AssertionError, from any
+    of these, is a test's own and comes out of `step()`.
     """
 
     resolve_head: Callable[[str, str], str | None]
     run_build: RunBuild = succeed
     invoke_lambda: Callable[[str, JSON], None] = no_such_function
     emit: Callable[[JSON], None] = lambda event: None
+    read_secret: Callable[[str], str] = no_such_secret
 
 
 @dataclass(frozen=True)

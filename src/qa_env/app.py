@@ -28,13 +28,14 @@ from qa_env.claims import Claims
 from qa_env.controller import Controller, Plan
 from qa_env.datacall import LambdaDatastores
 from qa_env.github_api import GitHub as GitHubApi
-from qa_env.model import Environment, Resource, Slug, port_key
+from qa_env.model import Environment, Resource, Slug, State, port_key
 from qa_env.redelivery import Redelivery
 from qa_env.reports.commit_status import CommitStatus
 from qa_env.reports.deployment import Deployment
 from qa_env.reports.event import Event
 from qa_env.reports.pull_request import PullRequest
 from qa_env.reports.slack import SlackMessage
+from qa_env.resources.account import Account
 from qa_env.resources.checks import Checks
 from qa_env.resources.curtain import Curtain
 from qa_env.resources.image import Image
@@ -88,7 +89,8 @@ def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
     branches = GitHubBranches(github) if github else None
     roles, web = set(blueprint.roles), set(blueprint.web_roles)
     of = functools.partial(_role_resources, clients, blueprint)
-    data = _data(clients, store, blueprint)
+    data, accounts = _data(clients, store, blueprint), _accounts(clients, store, blueprint)
+    own = accounts if blueprint.database and blueprint.database.accounts == "own" else []
     pipeline = _pipeline(clients, blueprint)
     images: list[Resource] = [Image(clients.client("ecr"), blueprint)]
     gate: list[Resource] = []
@@ -98,12 +100,13 @@ def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
         claims=Claims(clients.client("elbv2"), store, blueprint, clients.installation),
         build=[
             [*gate, *data, *of(TargetGroup, web)],
+            own,
             [pipeline, *images, *of(TaskDefinition, roles), *of(Listener, web)],
             of(Curtain, web),
             of(Service, roles),
         ],
-        tear_down=[[pipeline, *of(Service, roles)], *_role_waves(of, roles, images), data],
-        retired=functools.partial(_retired, of, blueprint),
+        tear_down=[[pipeline, *of(Service, roles)], *_role_waves(of, roles, images), own, data],
+        retired=functools.partial(_retired, of, blueprint, [] if own else accounts),
         reports=_reports(clients, blueprint, github),
         branches=branches,
     )
@@ -117,11 +120,17 @@ def watched(clients: Clients, store: Store, blueprint: Blueprint) -> Watched:
     one = plan(clients, store, blueprint)
     kinds = {resource.kind: resource for wave in one.tear_down for resource in wave}
     listed = [thing for kind, thing in kinds.items() if kind not in (Curtain.kind, TaskDefinition.kind)]
-    return Watched(blueprint, listed, [d for d in listed if isinstance(d, Schema | Keyspace)], one.branches)
+    data = [d for d in listed if isinstance(d, Schema | Keyspace | Account)]
+    return Watched(blueprint, listed, data, one.branches)
 
 
-def _retired(of: Callable[..., list[Resource]], blueprint: Blueprint, env: Environment) -> Waves:
-    """What stands for roles that the blueprint has no more, and before roles that have no port any more."""
+def _retired(
+    of: Callable[..., list[Resource]], blueprint: Blueprint, accounts: list[Resource], env: Environment
+) -> Waves:
+    """What stands for roles that the blueprint has no more, and before roles that have no port any more.
+
+    `accounts` are those that an environment has only from an earlier blueprint.
+    """
     gone = env.roles - set(blueprint.roles)
     ported = {role for role in env.roles if port_key(role) in env.claims}
     bare = ported - set(blueprint.web_roles) - gone
@@ -129,7 +138,14 @@ def _retired(of: Callable[..., list[Resource]], blueprint: Blueprint, env: Envir
         of(Service, gone),
         [*of(TaskDefinition, gone), *of(Listener, gone | bare)],
         [*of(Curtain, gone | bare), *of(TargetGroup, gone | bare)],
+        [account for account in accounts if _had(env, account)],
     ]
+
+
+def _had(env: Environment, account: Resource) -> bool:
+    """Is there still something of it, or was it removed under the present wish, which looks twice?"""
+    condition = env.conditions.get(account.kind)
+    return condition is not None and (condition.state is not State.GONE or env.is_gone(condition))
 
 
 def _role_waves(of: Callable[..., list[Resource]], roles: set[str], beside: list[Resource]) -> Waves:
@@ -169,6 +185,15 @@ def _data(clients: Clients, store: Store, blueprint: Blueprint) -> list[Resource
     if blueprint.redis.mode != "none":
         data.append(Keyspace(clients.datastores, store, blueprint.redis))
     return data
+
+
+def _accounts(clients: Clients, store: Store, blueprint: Blueprint) -> list[Resource]:
+    if blueprint.database is None:
+        return []
+    client, call = clients.client("secretsmanager"), clients.datastores
+    return [
+        Account(client, call, store, blueprint.database, clients.installation, blueprint.connections),
+    ]
 
 
 def _pipeline(clients: Clients, blueprint: Blueprint) -> Pipeline:

@@ -200,6 +200,26 @@ class Database(_Model):
         ge=1,
         description="That all environments may have at once; absent: 80 % of the server's max_connections.",
     )
+    accounts: Literal["shared", "own"] = Field(
+        default="shared", description="own: a user per environment, whose password is in Secrets Manager."
+    )
+    accounts_trust: bool = Field(
+        default=False, description="own: also where the secret's account could take over an administrator."
+    )
+    user_variable: Variable = "DB_USER"
+    password_variable: Variable = "DB_PASSWORD"  # noqa: S105 - the name of a variable
+
+    @model_validator(mode="after")
+    def _trusts_for_something(self) -> Self:
+        if self.accounts_trust and self.accounts != "own":
+            raise ValueError("accounts_trust needs accounts: own")
+        return self
+
+    @property
+    def variables(self) -> list[str]:
+        """The names of all variables that tell the application about its schema."""
+        own = [self.user_variable, self.password_variable] if self.accounts == "own" else []
+        return [self.variable, *own]
 
 
 class Redis(_Model):
@@ -326,7 +346,7 @@ class Blueprint(_Model):
     def _refuse_shared_variables(self) -> None:
         """A variable that is set twice would take one environment to another's data, or nowhere."""
         ours = [self.branch_variable, self.threads_variable, "COMMIT", "IMAGE", "QA_ENV_SLUG"]
-        ours += [self.database.variable] if self.database else []
+        ours += self.database.variables if self.database else []
         ours += list(self.redis.variables)
         if twice := sorted({name for name in ours if ours.count(name) > 1}):
             raise ValueError(f"{', '.join(twice)}: the name of two variables; give one of them another")
@@ -484,8 +504,8 @@ def _may_share_slugs(one: Blueprint, other: Blueprint) -> bool:
     return first.startswith(second) or second.startswith(first)
 
 
-def _check(files: list[str]) -> int:
-    """Every mistake of every file, then what they share."""
+def check(files: list[str]) -> tuple[list[str], list[str]]:
+    """(the files that can be read, every mistake of each and then of what they share)."""
     read: dict[str, Blueprint] = {}
     mistakes = []
     for file in files:
@@ -497,6 +517,11 @@ def _check(files: list[str]) -> int:
         _refuse_shared(read)
     except BlueprintError as error:
         mistakes.append(str(error))
+    return list(read), mistakes
+
+
+def _check(files: list[str]) -> int:
+    read, mistakes = check(files)
     print("\n".join(mistakes), file=sys.stderr, end="\n" if mistakes else "")
     print("".join(f"{file}: fine\n" for file in read if not mistakes), end="")
     return 1 if mistakes else 0

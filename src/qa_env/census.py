@@ -29,8 +29,8 @@ from qa_env.tagged import Thing
 
 CLAIM_KEYS = {SCHEMA: SCHEMA, REDIS_NAMESPACES: REDIS, REDIS_DATABASES: REDIS}
 """Scope → the claim's key in a record. Ports have a key per role."""
-NAMED = frozenset({"schema", "keyspace", "image"})
-"""Kinds that bear no tag: a name alone does not prove that a thing was ours."""
+NAMED = frozenset({"schema", "keyspace", "image", "account"})
+"""Kinds that are found by name: it alone does not prove that a thing was ours. (A secret's tag does.)"""
 
 
 class Data(Resource, Protocol):

@@ -16,6 +16,7 @@ from qa_env.model import Environment, Slug
 
 SLUG_MAX = 40
 TARGET_GROUP_MAX = 32  # facts B1-3
+ACCOUNT_MAX = 32  # facts B9-3; MariaDB takes more
 DATA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,63}")
 TAG_ENVIRONMENT = "qa-env:environment"
 TAG_INSTALLATION = "qa-env:installation"
@@ -89,6 +90,23 @@ def is_image_of(slug_: Slug, tag: str) -> bool:
 def log_stream_prefix(slug_: Slug) -> str:
     """Streams are `<prefix>/<container>/<task>`: one log group per role, the environment in front."""
     return str(slug_)
+
+
+def account(schema: str) -> str:
+    """The MySQL user of one schema. What is cut has a hash, and so has what merely looks like that."""
+    if len(schema) <= ACCOUNT_MAX and not _HASHED.fullmatch(schema):
+        return schema
+    return _shortened(schema, schema, ACCOUNT_MAX)
+
+
+def account_secret(installation: str, slug_: Slug) -> str:
+    """Where the user's password is. A name must not end like an ARN does, in `-` and six characters."""
+    return f"{account_secrets(installation)}{slug_}/mysql"
+
+
+def account_secrets(installation: str) -> str:
+    """How the names of all these secrets begin; people's own secrets must not begin so."""
+    return f"{installation}/environment/"
 
 
 def expand(template: str, slug_: Slug, branch: str) -> str:

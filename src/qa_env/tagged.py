@@ -24,6 +24,7 @@ KINDS = {
     ":service/": "service",
     ":task-definition/": "task_definition",
     ":codepipeline:": "pipeline",
+    ":secretsmanager:": "account",
 }
 
 
@@ -67,6 +68,7 @@ class Tagged:
             "service": self._is_service,
             "task_definition": self._is_task_definition,
             "pipeline": self._is_pipeline,
+            "account": self._is_secret,
         }
         return look.get(kind, self._is_balancing)(arn)
 
@@ -90,6 +92,14 @@ class Tagged:
         except client.exceptions.PipelineNotFoundException:
             return False
         return True
+
+    def _is_secret(self, arn: str) -> bool:
+        """One that is being deleted is shown until its name is free (facts B4-4)."""
+        client = self.client("secretsmanager")
+        try:
+            return "DeletedDate" not in client.describe_secret(SecretId=arn)
+        except client.exceptions.ResourceNotFoundException:
+            return False
 
     def _is_balancing(self, arn: str) -> bool:
         """Target groups, listeners and rules: what has no tags is not there."""

@@ -3,9 +3,9 @@
 moto answers, but accepts what AWS refuses in exactly the places this product lives (facts D2). This
 package sits in front of it: every call of every boto3 client passes through `StrictAWS.handle`, which checks
 names and ranges against the botocore models, applies the rules of `elbv2.py`, `ecs.py`, `ecr.py`,
-`dynamodb.py`, `events.py` and `tagging.py`, and injects the faults a test asked for (`faults.py`). Where a
-rule cannot be put in front of moto (ECS services and their tasks) the layer answers itself. Each rule names
-the fact it comes from; "BC" is the botocore model's own documentation.
+`dynamodb.py`, `events.py`, `secretsmanager.py` and `tagging.py`, and injects the faults a test asked for
+(`faults.py`). Where a rule cannot be put in front of moto (ECS services and their tasks) the layer answers
+itself. Each rule names the fact it comes from; "BC" is the botocore model's own documentation.
 
     with strict_aws() as aws:
         world = aws.world()  # VPC, load balancer, cluster, STG services, table, queue, repository

@@ -65,6 +65,7 @@ CREATES: dict[str, Callable[[Answer], str]] = {
     "elbv2:CreateRule": lambda answer: answer["Rules"][0]["RuleArn"],
     "ecs:CreateService": lambda answer: answer["service"]["serviceArn"],
     "ecs:RegisterTaskDefinition": lambda answer: answer["taskDefinition"]["taskDefinitionArn"],
+    "secretsmanager:CreateSecret": lambda answer: answer["ARN"],
     "codepipeline:CreatePipeline": lambda answer: answer["pipeline"]["name"],
 }
 
@@ -80,6 +81,8 @@ READINGS = {
     "ecs:DescribeServices": Reading("services", itemgetter("serviceArn")),
     "ecs:ListServices": Reading("serviceArns", str),
     "ecs:ListTaskDefinitions": Reading("taskDefinitionArns", str),
+    # "All Secrets Manager operations are eventually consistent": BC:secretsmanager.ListSecrets.
+    "secretsmanager:ListSecrets": Reading("SecretList", itemgetter("ARN")),
     "codepipeline:GetPipeline": Reading(
         "pipeline", itemgetter("name"), ("name",), "PipelineNotFoundException"
     ),

@@ -23,6 +23,7 @@ from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ecs.models import ecs_backends
 from moto.elbv2.models import elbv2_backends
+from moto.secretsmanager.models import secretsmanager_backends
 
 from tests import canaries
 from tests.strict_aws import names
@@ -33,6 +34,7 @@ from tests.strict_aws.ecs import Ecs
 from tests.strict_aws.elbv2 import Elbv2
 from tests.strict_aws.events import Events
 from tests.strict_aws.faults import Error, Faults
+from tests.strict_aws.secretsmanager import SecretsManager
 from tests.strict_aws.tagging import Tagging
 
 if TYPE_CHECKING:
@@ -44,8 +46,8 @@ StandIn = Callable[[str, Params], Answer]
 class StrictAWS:
     """A whole AWS account in memory.
 
-    `client`, `world`, `ecs`, `elbv2`, `ecr`, `dynamodb` and `tagging` build and steer it; the rest observes
-    and disturbs it.
+    `client`, `world`, `ecs`, `elbv2`, `ecr`, `dynamodb`, `secretsmanager` and `tagging` build and steer it;
+    the rest observes and disturbs it.
     """
 
     def __init__(self, region: str) -> None:
@@ -54,7 +56,8 @@ class StrictAWS:
         self.calls: list[Event] = []
         self.elbv2 = Elbv2(elbv2_backends[self.account][region])
         self.ecs = Ecs(ecs_backends[self.account][region], self.elbv2)
-        self.tagging = Tagging(self.elbv2.tagged, self.ecs.tagged)
+        self.secretsmanager = SecretsManager(secretsmanager_backends[self.account][region])
+        self.tagging = Tagging(self.elbv2.tagged, self.ecs.tagged, self.secretsmanager.tagged)
         self.dynamodb = DynamoDB()
         self.ecr = Ecr()
         self.faults = Faults()
@@ -71,6 +74,7 @@ class StrictAWS:
             "ecr": self.ecr.rules,
             "events": Events().rules,
             "resourcegroupstaggingapi": self.tagging.rules,
+            "secretsmanager": self.secretsmanager.rules,
         }
         self._stand_ins: dict[str, StandIn] = {}
         self._callbacks: list[Callable[[Event], None]] = []

@@ -24,6 +24,7 @@ COVERED = (
     "dynamodb",
     "events",
     "resourcegroupstaggingapi",
+    "secretsmanager",
 )
 
 # What each service calls a parameter it does not like.
@@ -36,6 +37,7 @@ CODES = {
     "dynamodb": "ValidationException",
     "events": "ValidationException",
     "resourcegroupstaggingapi": "InvalidParameterException",
+    "secretsmanager": "ValidationException",
 }
 
 
@@ -72,6 +74,7 @@ ECS_NAME = Text(r"[A-Za-z0-9_-]{1,255}")  # facts B2-1
 ECS_TOKEN = Text(r"[!-~]{1,36}")  # facts B2-5
 SQS_TOKEN = Text(r"[!-~]{1,128}")  # facts B6-5: alphanumeric and punctuation, at most 128
 SQS_BATCH_ID = Text(r"[A-Za-z0-9_-]{1,80}")  # API reference of SendMessageBatch
+SECRET_NAME = Text(r"[A-Za-z0-9/_+=.@-]{1,512}")  # BC:secretsmanager.CreateSecret, in prose
 SQS_QUEUE = Text(r"[A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo")  # API reference of CreateQueue
 
 EXTRA: dict[str, dict[str, Text | Between]] = {
@@ -100,6 +103,7 @@ EXTRA: dict[str, dict[str, Text | Between]] = {
         "ResourceArns": Between(1, 20)
     },  # API reference: up to 20 resources in a single call
     "resourcegroupstaggingapi:GetResources": {"ResourcesPerPage": Between(1, 100)},  # BC, in prose
+    "secretsmanager:CreateSecret": {"Name": SECRET_NAME},
     "sqs:CreateQueue": {"QueueName": SQS_QUEUE},
     "sqs:SendMessage": {
         "MessageGroupId": SQS_TOKEN,

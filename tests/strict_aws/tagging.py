@@ -15,7 +15,7 @@ from tests.strict_aws.call import Answer, Call, Refused, Rule
 
 Source = Callable[[], Iterable[tuple[str, Mapping[str, str]]]]
 
-SERVICES = ("codepipeline", "ecs", "elasticloadbalancing")
+SERVICES = ("codepipeline", "ecs", "elasticloadbalancing", "secretsmanager")
 NOT_COVERED = {"TagsPerPage", "IncludeComplianceDetails", "ExcludeCompliantResources"}
 UNTAGS = ("RemoveTags", "UntagResource")
 

@@ -9,7 +9,7 @@ stores are imported when first asked for: redis-py alone costs 100 ms of a cold 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,28 +24,39 @@ Remaining = Callable[[], float]
 
 @dataclass(frozen=True)
 class Datastores:
-    """Reads the secret of each request by its reference, so that a rotated one is seen at once."""
+    """Reads the secrets of each request by their references, so that a rotated one is seen at once.
+
+    `secret` is how to get to the store, `login`, if there is one, the account that the request is about.
+    """
 
     read_secret: Callable[[str], str]
 
     def handle(self, request: Request, remaining_seconds: Remaining) -> Answer:
         """Do what is asked; say what came of it, or why not."""
-        perform, secret = _store(request["store"]), ""
+        perform, secrets = _store(request["store"]), list[str]()
         try:
-            secret = self.read_secret(request["secret"])
-            return perform(request, secret, remaining_seconds)
+            secrets.append(self.read_secret(request["secret"]))
+            if request.get("login"):
+                secrets.append(self.read_secret(request["login"]))
+            return perform(request, secrets[0], remaining_seconds, *secrets[1:])
         except NotReady as error:
-            return {"error": "not_ready", "message": guard.hidden(str(error), secret)}
+            return {"error": "not_ready", "message": _hidden(str(error), secrets)}
         except Blocked as error:
-            return {"error": "blocked", "message": guard.hidden(str(error), secret)}
+            return {"error": "blocked", "message": _hidden(str(error), secrets)}
         except Exception as error:
             told = "".join(traceback.format_exception(error))
-            if guard.hidden(told, secret) == told:
+            if _hidden(told, secrets) == told:
                 raise
-            raise RuntimeError(f"{type(error).__name__}: {guard.hidden(str(error), secret)}") from None
+            raise RuntimeError(f"{type(error).__name__}: {_hidden(str(error), secrets)}") from None
 
 
-def _store(name: str) -> Callable[[Request, str, Remaining], Answer]:
+def _hidden(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        text = guard.hidden(text, secret)
+    return text
+
+
+def _store(name: str) -> Callable[..., Answer]:
     match name:
         case "mysql":
             from qa_env.datastores import mysql

@@ -1,4 +1,4 @@
-"""Schemas on the shared MySQL server.
+"""Schemas on the shared MySQL server, and the users of those environments that have their own.
 
 Surprising facts: DROP DATABASE waits for every open transaction, by default for a year (facts B9-5), so the
 session waits five seconds and first ends the sessions that use the schema. RDS grants no SUPER; its way to
@@ -12,13 +12,14 @@ import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pymysql
 from pymysql.constants import CR, ER
 from pymysql.cursors import Cursor
 
+from qa_env import naming
 from qa_env.datastores import Answer, Remaining, Request, guard
 from qa_env.errors import Blocked, NotReady
 
@@ -40,10 +41,13 @@ _GRANT = re.compile(
 )
 _PLUGIN = re.compile(r"IDENTIFIED (?:WITH|VIA) [`']?(\w+)")
 
-_PRIVILEGES = "does not allow this to the secret's account; grant it ALL on our schemas, and PROCESS"
+_PRIVILEGES = (
+    "does not allow this to the secret's account; grant it ALL on our schemas, and PROCESS (docs/data.md)"
+)
 _FOREIGN_KEY = "keeps the schema, because tables of another schema refer to it"
 _CHARSET = "does not know this charset or collation; change them in the blueprint"
 _TLS = "accepts only TLS; set tls or ssl_ca in the secret"
+_TRUST = "share one user, or set database.accounts_trust (docs/data.md)"
 _READ_ONLY = "is read-only; the secret needs the host name of the writer"
 _BLOCKED: dict[int, str] = {
     ER.ACCESS_DENIED_ERROR: "refuses the secret's user name or password",
@@ -53,7 +57,10 @@ _BLOCKED: dict[int, str] = {
     ER.HOST_IS_BLOCKED: "has blocked this function's address after failed connections; run FLUSH HOSTS",
     ER.DBACCESS_DENIED_ERROR: _PRIVILEGES,
     ER.TABLEACCESS_DENIED_ERROR: _PRIVILEGES,
+    ER.COLUMNACCESS_DENIED_ERROR: _PRIVILEGES,
     ER.SPECIFIC_ACCESS_DENIED_ERROR: _PRIVILEGES,
+    ER.CANNOT_USER: "does not make or change this user; is there one of this name for another host?",
+    1819: "does not accept our passwords; relax its policy",  # ER_NOT_VALID_PASSWORD
     ER.WRONG_DB_NAME: "does not accept this schema name",
     ER.UNKNOWN_CHARACTER_SET: _CHARSET,
     ER.UNKNOWN_COLLATION: _CHARSET,
@@ -110,8 +117,8 @@ class Server:
         return f"MySQL at {self.host}:{self.port}"
 
 
-def perform(request: Request, secret: str, remaining_seconds: Remaining) -> Answer:
-    """Carry out one request on a connection of its own."""
+def perform(request: Request, secret: str, remaining_seconds: Remaining, login: str = "") -> Answer:
+    """Carry out one request on a connection of its own; `login` is the secret of an environment's user."""
     server = Server.of(secret, request["secret"])
     prefix = guard.require_prefix(request["prefix"])
     with _session(server, remaining_seconds()) as cursor:
@@ -124,6 +131,12 @@ def perform(request: Request, secret: str, remaining_seconds: Remaining) -> Answ
                 return {"names": [name for name in _schemas(cursor) if _is_ours(name, prefix)]}
             case "check":
                 return _check(cursor)
+            case "ensure_account":
+                return _ensure_account(cursor, request, server, login)
+            case "delete_account":
+                return _delete_account(cursor, request, server, login)
+            case "list_accounts":
+                return {"names": [name for name in _users(cursor) if _is_ours(name, prefix)]}
     raise ValueError(f"unknown action {request['action']!r}")
 
 
@@ -153,8 +166,8 @@ def _require_room(cursor: Cursor, environments: int, request: Request) -> None:
     if environments * each > budget:
         raise Blocked(
             f"{environments} environments with {each} connections each are more than the {budget} that they"
-            " may have: delete one, give its roles fewer threads, or raise database.connections or the server's"
-            " max_connections"
+            " may have: delete one, give its roles fewer threads, or raise database.connections or the"
+            " server's max_connections"
         )
 
 
@@ -174,6 +187,126 @@ def _delete(cursor: Cursor, name: str, prefix: str, server: Server) -> Answer:
     return {"gone": "yes"}
 
 
+def _ensure_account(cursor: Cursor, request: Request, server: Server, login: str) -> Answer:
+    """A user that may do everything in one schema, and nothing else; what is as wanted is not touched.
+
+    Logging in as the user shows whether it is as wanted, and that it is ours: nobody else knows the password.
+    """
+    user, own = _user(request, server), _own(request, server, login)
+    most, schema = int(request["connections"]), _pattern(request)
+    seen = _as_itself(own, schema)
+    if seen is None or seen.most != most:
+        _require_protection(cursor, bool(request.get("trust")))
+    if seen is None:
+        there = user in _users(cursor)
+        if there and not request.get("known"):
+            raise Blocked(f"{server}: user {user} is there, but is not ours; drop it or rename the branch")
+        cursor.execute(
+            f"{'ALTER' if there else 'CREATE'} USER %s@'%%' IDENTIFIED BY %s"
+            " WITH MAX_USER_CONNECTIONS %s PASSWORD EXPIRE NEVER",
+            (user, own.password, most),
+        )
+    elif seen.most != most:
+        cursor.execute("ALTER USER %s@'%%' WITH MAX_USER_CONNECTIONS %s", (user, most))
+    if seen is None or not seen.may_all:
+        cursor.execute(f"GRANT ALL PRIVILEGES ON {schema}.* TO %s@'%%'", (user,))
+    return {"user": user}
+
+
+def _delete_account(cursor: Cursor, request: Request, server: Server, login: str) -> Answer:
+    """Drop the user if it is ours, then end its sessions: they outlive it, and no new one can come."""
+    user = _user(request, server)
+    if user not in _users(cursor):
+        return {"gone": "yes"}
+    opens = bool(login) and _as_itself(_own(request, server, login), _pattern(request)) is not None
+    if opens or request.get("known"):
+        cursor.execute("DROP USER IF EXISTS %s@'%%'", (user,))
+        cursor.execute("SHOW PROCESSLIST")
+        for session in [row[0] for row in cursor.fetchall() if row[1] == user]:
+            _end(cursor, session)
+    return {"gone": "yes"}
+
+
+def _user(request: Request, server: Server) -> str:
+    """The schema's own user, or Blocked: neither the server's nor the one that we are logged in with."""
+    _quoted(request["name"], request["prefix"])
+    user = guard.require_ours(naming.account(request["name"]), request["prefix"])
+    if user == server.user:
+        raise Blocked(f"{user} is the account that makes the others; rename the branch")
+    return user
+
+
+def _own(request: Request, server: Server, login: str) -> Server:
+    """The same server for the environment's user, as its secret says."""
+    values = guard.fields(login, request["login"], ("username", "password"))
+    if values["username"] != naming.account(request["name"]):
+        raise Blocked(f"secret {request['login']} is not that of {naming.account(request['name'])}")
+    return replace(server, user=str(values["username"]), password=str(values["password"]))
+
+
+def _pattern(request: Request) -> str:
+    r"""The schema as GRANT wants it, where `_` would mean any character (facts B9-4)."""
+    return _quoted(request["name"], request["prefix"]).replace("_", r"\_")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a user finds of itself: how many connections it may have, and if it has its rights."""
+
+    most: int
+    may_all: bool
+
+
+def _as_itself(own: Server, schema: str) -> _Seen | None:
+    """Log in as the user and look; None if it is not there, or has another password.
+
+    One that has all its connections in use is let in, but no further: what is not seen is made so again.
+    """
+    try:
+        connection = pymysql.connect(**_options(own), read_timeout=CONNECT_SECONDS)
+    except pymysql.MySQLError as error:
+        if error.args[0] in (ER.USER_LIMIT_REACHED, ER.TOO_MANY_USER_CONNECTIONS):
+            return _Seen(0, may_all=False)
+        if error.args[0] == ER.ACCESS_DENIED_ERROR:
+            return None
+        raise
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT @@max_user_connections")
+        ((most,),) = cursor.fetchall()
+        cursor.execute("SHOW GRANTS")
+        grants = [_grant(found) for (line,) in cursor.fetchall() if (found := _GRANT.match(str(line)))]
+    wanted = {"privileges": ["ALL PRIVILEGES"], "schema": schema[1:-1], "object": "*"}
+    return _Seen(int(most), wanted in grants)
+
+
+def _users(cursor: Cursor) -> list[str]:
+    cursor.execute("SELECT DISTINCT User FROM mysql.user ORDER BY 1")
+    return [str(name) for (name,) in cursor.fetchall()]
+
+
+def _require_protection(cursor: Cursor, trusted: bool) -> None:
+    """Who may make users may change any of them, but for those with SYSTEM_USER (MySQL from 8.0.16)."""
+    if trusted:
+        return
+    cursor.execute("SELECT @@version")
+    ((version,),) = cursor.fetchall()
+    numbers = tuple(int(number) for number in re.findall(r"\d+", str(version))[:3])
+    if "MariaDB" in str(version) or numbers < (8, 0, 16):
+        raise Blocked(f"{version} protects no administrator from the secret's account; {_TRUST}")
+    cursor.execute("SELECT CURRENT_USER()")
+    ((we,),) = cursor.fetchall()
+    protected = _accounts(cursor, "mysql.global_grants WHERE PRIV = 'SYSTEM_USER'")
+    powerful = _accounts(cursor, "mysql.user WHERE Super_priv = 'Y' OR Create_user_priv = 'Y'")
+    exposed = powerful - protected if we not in protected else powerful | protected
+    if exposed - {we}:
+        raise Blocked(f"the secret's account could take over {', '.join(sorted(exposed - {we}))}; {_TRUST}")
+
+
+def _accounts(cursor: Cursor, where: str) -> set[str]:
+    cursor.execute(f"SELECT CONCAT(User, '@', Host) FROM {where}")  # noqa: S608 - two constants, above
+    return {str(account) for (account,) in cursor.fetchall()}
+
+
 def _check(cursor: Cursor) -> Answer:
     """What the server and the account are like; nothing is changed. For people, who judge it elsewhere.
 
@@ -184,7 +317,11 @@ def _check(cursor: Cursor) -> Answer:
     ((version, lower_case, connections),) = cursor.fetchall()
     cursor.execute("SHOW GRANTS")
     lines = [str(line) for (line,) in cursor.fetchall()]
-    grants = [_grant(found) for line in lines if (found := _GRANT.match(line))]
+    grants = [
+        {**_grant(found), "grantable": " WITH GRANT OPTION" in line[found.end() :]}
+        for line in lines
+        if (found := _GRANT.match(line))
+    ]
     return {
         "version": str(version),
         "tls": _shown(cursor, "SHOW SESSION STATUS LIKE 'Ssl_version'"),

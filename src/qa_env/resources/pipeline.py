@@ -9,8 +9,9 @@ difference only. The pipeline's product is the record's `built`: once that is th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from qa_env import aws, executions, naming
@@ -18,7 +19,7 @@ from qa_env.blueprint import Blueprint
 from qa_env.errors import Blocked, Failed, NotReady
 from qa_env.executions import BROKEN, RUNNING, SUCCEEDED, Stage
 from qa_env.model import NOT_WANTED, Environment, Outputs, Slug
-from qa_env.variables import data_variables
+from qa_env.variables import data_secrets, data_variables
 
 if TYPE_CHECKING:
     from mypy_boto3_codebuild import CodeBuildClient
@@ -271,7 +272,8 @@ class Pipeline:
         ]
         if settings.migrate_project:
             variables = self._variables(env) | data_variables(self.blueprint, env)
-            stages.append(_stage("Migrate", self._build(settings.migrate_project, variables)))
+            secrets = data_secrets(self.blueprint, env, "secret")
+            stages.append(_stage("Migrate", self._build(settings.migrate_project, variables, secrets)))
         stages.append(_stage("Deploy", self._deploy(env)))
         return {
             "name": naming.pipeline(env.slug),
@@ -307,8 +309,12 @@ class Pipeline:
             "outputArtifacts": [{"name": SOURCE}],
         }
 
-    def _build(self, project: str, variables: dict[str, str]) -> dict[str, Any]:
-        text = json.dumps([{"name": k, "value": v} for k, v in sorted(variables.items())], ensure_ascii=False)
+    def _build(
+        self, project: str, variables: dict[str, str], secrets: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, Any]:
+        listed = [{"name": k, "value": v} for k, v in sorted(variables.items())]
+        listed += [{"name": k, "value": v, "type": "SECRETS_MANAGER"} for k, v in sorted(secrets.items())]
+        text = json.dumps(listed, ensure_ascii=False)
         if len(text) > VALUE_MAX:
             raise Blocked(
                 f"the variables of {project} take {len(text)} of {VALUE_MAX} characters: shorten"

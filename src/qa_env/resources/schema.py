@@ -46,7 +46,7 @@ class Schema:
 
     def delete(self, env: Environment) -> None:
         """Drop the schema once nothing can use it, if the claim still says that it is ours."""
-        env.require_gone("pipeline", "service")
+        env.require_gone("pipeline", "service", "account")
         claim = self._held(env)
         if claim is not None:
             self._drop(env, claim)

@@ -17,7 +17,7 @@ from qa_env import aws, ecs, naming
 from qa_env.blueprint import Blueprint, Role
 from qa_env.errors import Blocked, NotReady
 from qa_env.model import Built, Environment, Outputs, Slug
-from qa_env.variables import data_variables
+from qa_env.variables import data_secrets, data_variables
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
@@ -113,7 +113,8 @@ class TaskDefinition:
     def _mark(self, env: Environment, built: Built) -> str:
         role = self.blueprint.roles[self.name]
         made_of = [built.execution, built.image, self._variables(env, built, role), role.model_dump()]
-        return aws.fingerprint(made_of)
+        secrets = data_secrets(self.blueprint, env, "arn")
+        return aws.fingerprint([*made_of, secrets] if secrets else made_of)
 
     def _prune(self, env: Environment, keep: set[str]) -> tuple[list[str], int]:
         """Deregister and delete all other revisions of ours: (why some were refused, how many there were).
@@ -188,10 +189,14 @@ class TaskDefinition:
         if role.command is not None:
             container["command"] = list(role.command)
         ours = self._variables(env, built, role)
-        kept = {one["name"]: one["value"] for one in stg.get("environment", [])}
+        # A value is `<ARN>:<field>:<version stage>:<version id>`, the last two empty for the newest.
+        secrets = {k: f"{v}::" for k, v in data_secrets(self.blueprint, env, "arn").items()}
+        stgs = {one["name"]: one["value"] for one in stg.get("environment", [])}
+        kept = {name: value for name, value in stgs.items() if name not in secrets}
         container["environment"] = aws.tag_list(kept | ours, "name", "value")
-        # ECS refuses a name that is both a variable and a secret.
-        container["secrets"] = [one for one in stg.get("secrets", []) if one["name"] not in ours]
+        # ECS refuses a name that is both a variable and a secret, or twice a secret.
+        others = [one for one in stg.get("secrets", []) if one["name"] not in ours | secrets]
+        container["secrets"] = [*others, *aws.tag_list(secrets, "name", "valueFrom")]
         return container
 
     def _variables(self, env: Environment, built: Built, role: Role) -> dict[str, str]:
