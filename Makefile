@@ -5,6 +5,7 @@ SHELL := /bin/sh
 
 VENV := .venv
 SAM := .venv-sam/bin/sam
+CHECKOV := .venv-checkov/bin/checkov
 PYTHON := $(VENV)/bin/python
 MODULE := PYTHONPATH=src:. $(PYTHON) -m
 PYTEST := $(VENV)/bin/pytest
@@ -24,14 +25,20 @@ help: ## This list
 
 # --- Setting up ---------------------------------------------------------------------------------------------
 
-setup: $(VENV)/.stamp ## Virtual environment with everything for tests and the local stack (Python >= 3.11)
+setup: $(VENV)/.stamp ## Virtual environment with everything, .venv/bin/qa-env included (Python >= 3.11)
 
-$(VENV)/.stamp: requirements-dev.txt src/requirements.txt
+# Built with the setuptools that is there then: nothing else is fetched for it.
+$(VENV)/.stamp: requirements-dev.txt src/requirements.txt pyproject.toml
 	@scripts/venv.sh $(VENV) requirements-dev.txt
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv-sam/.stamp: requirements-sam.txt
 	@scripts/venv.sh .venv-sam requirements-sam.txt
+	@touch $@
+
+.venv-checkov/.stamp: requirements-checkov.txt
+	@scripts/venv.sh .venv-checkov requirements-checkov.txt
 	@touch $@
 
 # Of MariaDB only the programs: they come without a service of their own.
@@ -82,11 +89,14 @@ types: setup
 layers: setup
 	@$(PYTEST) tests/test_layers.py
 
-# cfn-lint sees mistakes only in what SAM makes of the template, so it gets that; sam validate gets the original.
-template: setup .venv-sam/.stamp
+# cfn-lint and checkov see some mistakes only in what SAM makes of the template, so they get that; sam validate
+# gets the original. checkov's exceptions and their reasons are in .checkov.yaml.
+template: setup .venv-sam/.stamp .venv-checkov/.stamp
 	@mkdir -p build
 	@$(MODULE) scripts.expand > build/expanded.json
 	@$(VENV)/bin/cfn-lint --regions eu-west-1 -- build/expanded.json
+	@$(VENV)/bin/cfn-lint --regions ap-northeast-1 eu-west-1 -- infra/example/template.yaml infra/example/list-page.yaml
+	@$(CHECKOV) --config-file .checkov.yaml --file build/expanded.json
 	@$(SAM) validate --lint --region eu-west-1
 
 chaos: setup ## Random histories of everything that can go wrong (SEEDS=1000 FIRST=0 JOBS=2); docs/reliability.md
@@ -112,7 +122,7 @@ deploy: build ## Build, then ask and deploy to AWS (sam deploy --guided)
 	@$(SAM) deploy --guided
 
 redrive: setup ## Bring dead letters back to the queue, saying what each is about (DRY=1: only list, STACK=name)
-	@$(MODULE) scripts.redrive $(if $(STACK),--stack "$(STACK)") $(if $(DRY),--dry-run)
+	@$(MODULE) qa_env.cli.main redrive $(if $(STACK),--stack "$(STACK)") $(if $(DRY),--dry-run)
 
 clean: ## Remove what was built (the virtual environments stay)
-	@rm -rf build .aws-sam .mypy_cache .ruff_cache .hypothesis .pytest_cache
+	@rm -rf build src/*.egg-info .aws-sam .mypy_cache .ruff_cache .hypothesis .pytest_cache

@@ -22,9 +22,11 @@ SOURCE = Path(__file__).parents[1] / "src"
 # Who alone may import a library. The longest name counts: botocore.exceptions has a row of its own.
 LIBRARIES = {
     "aws_lambda_powertools": ("handlers",),
-    "boto3": ("qa_env.app", "qa_env.receiver"),
-    "botocore": ("qa_env.app", "qa_env.receiver"),
-    "botocore.exceptions": ("qa_env.app", "qa_env.receiver", "qa_env.aws", "qa_env.store"),
+    "boto3": ("qa_env.app", "qa_env.receiver", "qa_env.cli.installation"),
+    "botocore": ("qa_env.app", "qa_env.receiver", "qa_env.cli.installation"),
+    "botocore.exceptions": (
+        *("qa_env.app", "qa_env.receiver", "qa_env.aws", "qa_env.store", "qa_env.cli", "qa_env.doctor"),
+    ),
     "cryptography": ("qa_env.github_api", "qa_env.page.identity"),
     "pydantic": ("qa_env.blueprint",),
     "pymysql": ("qa_env.datastores",),
@@ -35,12 +37,14 @@ LIBRARIES = {
 MODULES = {
     "handlers": (),
     "qa_env.app": ("handlers",),
-    "qa_env.receiver": ("handlers",),
+    "qa_env.receiver": ("handlers", "qa_env.doctor"),
     "qa_env.controller": ("handlers", "qa_env.app"),
     "qa_env.resources": ("qa_env.app",),
     "qa_env.reports": ("qa_env.app",),
     "qa_env.datastores": ("handlers", "qa_env.datastores"),
-    "qa_env.page": ("handlers", "qa_env.page"),
+    "qa_env.page": ("handlers", "qa_env.page", "qa_env.cli"),
+    "qa_env.cli": ("qa_env.cli",),
+    "qa_env.doctor": ("qa_env.cli", "qa_env.doctor"),
 }
 # What alone some may import of ours: they are the bottom, or they must not be able to do more.
 ONLY = {
@@ -55,7 +59,7 @@ NEVER = {
     "qa_env.reports": ("qa_env.store", "qa_env.claims", "qa_env.watch"),
 }
 ENVIRONMENT = re.compile(r"\bos\.(environb?|getenvb?|putenv)\b|from os import .*\b(environ|getenv)")
-READS_ENVIRONMENT = ("qa_env.app", "qa_env.receiver")
+READS_ENVIRONMENT = ("qa_env.app", "qa_env.receiver", "qa_env.cli.installation", "qa_env.cli.main")
 
 
 def violations(source: Path) -> list[str]:
@@ -135,6 +139,7 @@ def test_the_receiver_imports_little() -> None:
         ("qa_env/controller.py", "from qa_env import app", "imports qa_env.app"),
         ("qa_env/claims.py", "from .controller import Controller", "imports qa_env.controller"),
         ("qa_env/resources/listener.py", "from qa_env.resources.service import Service", "qa_env.resources"),
+        ("qa_env/watch.py", "from qa_env.cli.output import Output", "imports qa_env.cli"),
         ("qa_env/resources/listener.py", "from qa_env.store import Store", "neither state nor decisions"),
         ("qa_env/reports/slack.py", "from qa_env import claims", "neither state nor decisions"),
         ("qa_env/model.py", "from qa_env.naming import slug", "may know only qa_env.errors"),

@@ -32,21 +32,26 @@ def listing(summaries: Sequence[Summary], query: Query) -> Page:
 
 def detail(summary: Summary, history: Sequence[Event]) -> Page:
     """Everything of one."""
+    return web.data(200, KIND, everything(summary, history))
+
+
+def everything(summary: Summary, history: Sequence[Event]) -> dict[str, Any]:
+    """What its own page says of one."""
     more = {
         "stages": [asdict(stage) for stage in summary.stages],
         "tasks": [asdict(task) for task in summary.tasks],
         "conditions": [_condition(*pair) for pair in sorted(summary.env.conditions.items())],
         "links": _links(summary),
-        "history": [_event(event) for event in history],
+        "history": [event(one) for one in history],
     }
-    return web.data(200, KIND, {**environment(summary), **more})
+    return {**environment(summary), **more}
 
 
 def problem(
     status: int, message: str, headers: Mapping[str, str] | None = None, history: Sequence[Event] = ()
 ) -> Page:
     """What went wrong; `history` is what is left of an environment that is gone."""
-    left = {"history": [_event(event) for event in history]} if history else {}
+    left = {"history": [event(one) for one in history]} if history else {}
     return web.data(status, KIND, {"error": {"status": status, "message": message}, **left}, headers)
 
 
@@ -95,9 +100,10 @@ def _links(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _event(event: Event) -> dict[str, Any]:
-    named = {"by": event.by, "kind": event.kind, "state": event.phase or None, "text": event.text}
-    return {"at": _time(event.at), **named}
+def event(one: Event) -> dict[str, Any]:
+    """One line of a history."""
+    named = {"by": one.by, "kind": one.kind, "state": one.phase or None, "text": one.text}
+    return {"at": _time(one.at), **named}
 
 
 def _time(at: str) -> str | None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from qa_env.cli import redrive
+from qa_env.cli.main import main
+from qa_env.cli.redrive import Letter, Redrive
 from qa_env.model import Phase
-from scripts import redrive
-from scripts.redrive import Redrive
 from tests import light
 from tests.event_source import waiting
 from tests.making import A, B
@@ -30,7 +30,10 @@ class Letters:
         self.put_dead = 0
 
     def run(self) -> Redrive:
-        return Redrive(self.qa.sqs, self.qa.queue, self.qa.dead, self.said.append, wait=0)
+        return Redrive(self.qa.sqs, self.qa.queue, self.qa.dead, self.tell, self.said.append, wait=0)
+
+    def tell(self, result: str, letter: Letter) -> None:
+        self.said.append(f"{result}: {letter}")
 
     def die(self, group: str, body: str, attributes: Mapping[str, Any] | None = None) -> None:
         """This message died."""
@@ -182,7 +185,7 @@ def test_a_line_says_what_a_message_is_about_and_no_more(letters: Letters, body:
     """Environment, event, branch, when and how often; nothing that only a payload says."""
     letters.die("qa-foo", body)
     letters.run().show()
-    assert letters.said[0] == f"would move  qa-foo: {said}, 2027-01-15 08:00:00 UTC, received 1 times"
+    assert letters.said[0] == f"would move: qa-foo: {said}, 2027-01-15 08:00:00 UTC, received 1 times"
     assert SECRET not in "".join(letters.said)
 
 
@@ -225,47 +228,64 @@ def test_an_old_change_that_comes_back_takes_no_environment_back_in_time(letters
 
 
 class TestCommand:
-    def test_finds_the_queues_of_a_stack(
-        self, letters: Letters, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        """By its outputs; without a local stack it is the default one in AWS."""
-        monkeypatch.setattr(redrive, "LOCAL_STACK", tmp_path / "stack.json")
-        outputs = {"QueueUrl": letters.qa.queue, "DeadLetterQueueUrl": letters.qa.dead}
-        stack(letters.qa, "qa-env", outputs)
-        stack(letters.qa, "qa-2", outputs)
-        for given in (None, "qa-env", "qa-2"):
-            found = redrive.find(given)
-            assert (found.queue, found.dead) == (letters.qa.queue, letters.qa.dead)
+    @pytest.fixture(autouse=True)
+    def _no_waiting(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The clock stands still, and a queue that waits for it would wait for ever."""
+        monkeypatch.setattr(redrive, "WAIT", 0)
 
-    def test_prefers_the_local_stack_only_where_no_other_is_named(
-        self, letters: Letters, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        """Somebody who names a stack means AWS."""
-        file = tmp_path / "stack.json"
-        info = {"aws_endpoint_url": "http://127.0.0.1:1", "region": "ap-northeast-1"}
-        info |= {"aws_access_key_id": "1", "aws_secret_access_key": "local"}
-        file.write_text(json.dumps(info | {"queue_url": "here", "dead_letter_queue_url": "there"}), "utf-8")
-        monkeypatch.setattr(redrive, "LOCAL_STACK", file)
+    def type(self, letters: Letters, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
+        """The exit code, and standard output."""
         stack(letters.qa, "qa-env", {"QueueUrl": letters.qa.queue, "DeadLetterQueueUrl": letters.qa.dead})
-        local = redrive.find(None)
-        assert (local.queue, local.dead) == ("here", "there")
-        assert local.sqs.meta.endpoint_url == "http://127.0.0.1:1"
-        assert redrive.find("qa-env").queue == letters.qa.queue
+        capsys.readouterr()
+        return main(["redrive", *options]), capsys.readouterr().out
 
-    @pytest.mark.parametrize(
-        ("outputs", "said"),
-        [(None, "not done: stack qa-env: "), ({"QueueUrl": "here"}, "has no output 'DeadLetterQueueUrl'")],
-    )
-    def test_says_in_one_line_what_is_missing(
-        self, letters: Letters, capsys: pytest.CaptureFixture[str], outputs: dict[str, str] | None, said: str
+    def test_moves_and_says_what(self, letters: Letters, capsys: pytest.CaptureFixture[str]) -> None:
+        letters.die("qa-foo", change(1))
+        code, out = self.type(letters, capsys)
+        assert code == 0
+        assert out.splitlines()[0].startswith(
+            "moved       qa-foo: push of qa/foo, present, 2027-01-15 08:00:00 UTC"
+        )
+        assert out.splitlines()[1:] == ["1 moved."]
+        assert letters.on(letters.qa.queue) == [("qa-foo", change(1))]
+
+    def test_a_dry_run_moves_nothing(self, letters: Letters, capsys: pytest.CaptureFixture[str]) -> None:
+        letters.die("qa-foo", change(1))
+        code, out = self.type(letters, capsys, "--dry-run")
+        assert code == 0
+        assert out.startswith("would move  qa-foo: ")
+        assert letters.on(letters.qa.dead) == [("qa-foo", change(1))]
+
+    def test_json_has_a_line_for_each(self, letters: Letters, capsys: pytest.CaptureFixture[str]) -> None:
+        letters.die("qa-foo", change(1))
+        letters.die("qa-bar", SECRET)
+        _, out = self.type(letters, capsys, "--json")
+        first, second = map(json.loads, out.splitlines())
+        assert first == {
+            "result": "moved",
+            "slug": "qa-foo",
+            "about": "push of qa/foo, present",
+            "since": "2027-01-15T08:00:00Z",
+            "received": 1,
+            "moved_before": False,
+        }
+        assert second["about"] == f"{len(SECRET)} characters that are no message of ours"
+
+    def test_what_comes_back_dead_is_a_failure(
+        self, letters: Letters, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """No such stack, or another one's."""
-        if outputs:
-            stack(letters.qa, "qa-env", outputs)
-        assert redrive.main(["--stack", "qa-env"]) == 1
-        error = capsys.readouterr().err
-        assert said in error
-        assert error.count("\n") == 1
+        letters.die("qa-foo", change(1))
+        again = list[str]()
+
+        def die_again(call: Event) -> None:
+            if call.operation == "SendMessage" and call.done and not again:
+                again.append(call.params["MessageBody"])
+                letters.die("qa-bar", again[0], call.params["MessageAttributes"])
+
+        letters.qa.aws.on_call(die_again)
+        code, out = self.type(letters, capsys)
+        assert code == 1
+        assert "came back   qa-bar: " in out
 
 
 def stack(qa: light.Installation, name: str, outputs: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Bring dead letters back to the queue and say what each is about: `make redrive`, `make redrive DRY=1`.
+"""`qa-env redrive`: bring dead letters back to the queue and say what each is about.
 
 Each message is sent to the queue in its own group, then deleted, one after the other in the order in which
 they died. So it is always in one of the two queues; whoever interrupts this may leave one in both, which is
@@ -14,41 +14,56 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.send import STACK as LOCAL_STACK
+from qa_env.cli import times
+from qa_env.cli.ended import Exit
+from qa_env.cli.installation import Installation
+from qa_env.cli.output import Output
+from qa_env.page.times import iso
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-DEFAULT = "qa-env"
+HELP = "bring dead letters back to the queue, saying what each is about"
 HIDDEN = 60  # seconds that a received message is hidden from others: far longer than ten of them take
+WAIT = 2  # seconds that an empty queue is given to show a message after all
 RUN = "redriven"  # the message attribute that says by which run
 
 
-class NotFound(Exception):
-    """There are no such queues; the text says why."""
+@dataclass(frozen=True)
+class Letter:
+    """What a dead letter is about, and no more of its body; `received` is how often it was."""
+
+    slug: str
+    about: str
+    since: str
+    received: int
+    moved_before: bool
+
+    def __str__(self) -> str:
+        again = ", moved before" if self.moved_before else ""
+        dead = f"{times.moment(self.since)} UTC, received {self.received} times{again}"
+        return f"{self.slug}: {self.about}, {dead}"
 
 
 @dataclass(frozen=True)
 class Redrive:
-    """One run. `wait` is how many seconds an empty queue is given to show a message after all."""
+    """One run. `tell` hears what became of each letter, `say` how it ended."""
 
     sqs: SQSClient
     queue: str
     dead: str
-    say: Callable[[str], None] = print
-    wait: int = 2
+    tell: Callable[[str, Letter], None]
+    say: Callable[[str], None]
+    wait: int
     run: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def move(self) -> bool:
@@ -59,13 +74,13 @@ class Redrive:
             with self._releasing(left):
                 for message in messages:
                     if self._is_own(message):
-                        self.say(f"came back   {about(message)}")
+                        self.tell("came back", read(message))
                         self.say(f"{moved} moved. Stopped: repair what makes this one fail, then run again.")
                         return False
                     self._move(message)
                     left.remove(message)
                     moved += 1
-                    self.say(f"moved       {about(message)}")
+                    self.tell("moved", read(message))
         self.say(f"{moved} moved." if moved else "There are no dead letters.")
         return True
 
@@ -80,7 +95,7 @@ class Redrive:
                     break
                 shown |= {message["MessageId"]: message for message in messages}
         for message in shown.values():
-            self.say(f"would move  {about(message)}")
+            self.tell("would move", read(message))
         if shown:
             self.say(f"{len(shown)} shown; there are about {max(self._count(), len(shown))}.")
         else:
@@ -130,23 +145,25 @@ class Redrive:
         return sum(int(found[name]) for name in names)
 
 
-def about(message: MessageTypeDef) -> str:
-    """One line: environment, what it says of which branch, and since when it is dead; no more of its body."""
+def read(message: MessageTypeDef) -> Letter:
+    """What a message says of which environment, and since when it is dead."""
     attributes = message["Attributes"]
-    since = datetime.fromtimestamp(int(attributes["SentTimestamp"]) / 1000, UTC)
-    tries = attributes["ApproximateReceiveCount"]
-    again = ", moved before" if message.get("MessageAttributes") else ""
-    said = f"{_shown(attributes['MessageGroupId'])}: {_said(message['Body'])}"
-    return f"{said}, {since:%Y-%m-%d %H:%M:%S} UTC, received {tries} times{again}"
+    return Letter(
+        slug=_shown(attributes["MessageGroupId"]),
+        about=_said(message["Body"]),
+        since=iso(int(attributes["SentTimestamp"]) / 1000),
+        received=int(attributes["ApproximateReceiveCount"]),
+        moved_before=bool(message.get("MessageAttributes")),
+    )
 
 
 def _said(body: str) -> str:
     try:
-        read: Any = json.loads(body)
-        change = read.get("change")
+        known: Any = json.loads(body)
+        change = known.get("change")
         if change:
             return f"{_shown(change.get('event'))} of {_shown(change['branch'])}, {_shown(change['ref'])}"
-        return "found without a record" if "orphan" in read else "a wake-up"
+        return "found without a record" if "orphan" in known else "a wake-up"
     except (ValueError, TypeError, KeyError, AttributeError):
         return f"{len(body)} characters that are no message of ours"
 
@@ -156,62 +173,30 @@ def _shown(text: Any) -> str:
     return "".join(one if one.isprintable() else "?" for one in str(text or "something"))[:120]
 
 
-def of_stack(stack: str) -> Redrive:
-    """The queues of a stack in the AWS account whose credentials are there; NotFound says what is missing."""
-    try:
-        answer = boto3.client("cloudformation").describe_stacks(StackName=stack)
-    except ClientError as error:
-        raise NotFound(f"stack {stack}: {error.response['Error'].get('Message', error)}") from error
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in answer["Stacks"][0].get("Outputs", [])}
-    try:
-        return Redrive(boto3.client("sqs"), outputs["QueueUrl"], outputs["DeadLetterQueueUrl"])
-    except KeyError as error:
-        raise NotFound(f"stack {stack} has no output {error}: is it qa-env's?") from error
-
-
-def of_local_stack() -> Redrive:
-    """The queues of the stack that `make run` has started."""
-    info = json.loads(LOCAL_STACK.read_text("utf-8"))
-    sqs = boto3.client(
-        "sqs",
-        endpoint_url=info["aws_endpoint_url"],
-        region_name=info["region"],
-        aws_access_key_id=info["aws_access_key_id"],
-        aws_secret_access_key=info["aws_secret_access_key"],
-    )
-    return Redrive(sqs, info["queue_url"], info["dead_letter_queue_url"])
-
-
-def find(stack: str | None) -> Redrive:
-    """The named stack's; without a name the local one's if it is up, otherwise the default stack's."""
-    if stack is None and LOCAL_STACK.exists():
-        print("The local stack (STACK=… for one in AWS):")
-        return of_local_stack()
-    print(f"Stack {stack or DEFAULT}:")
-    return of_stack(stack or DEFAULT)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """0 if all was moved or shown, 1 if something came back dead or could not be done, 130 if interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.redrive", description="Bring dead letters back.")
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Whether to move anything."""
     parser.add_argument(
-        "--stack", help=f"a stack in AWS; without it the local one if it is up, otherwise {DEFAULT}"
+        "--dry-run", action="store_true", help="only list them, the first ten of each environment"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only list them")
-    given = parser.parse_args(arguments)
+    parser.epilog = "example: qa-env redrive --dry-run"
+
+
+def run(given: argparse.Namespace, installation: Installation, out: Output) -> int:
+    """A line for each letter; 1 if something came back dead."""
+
+    def tell(result: str, letter: Letter) -> None:
+        if out.json:
+            out.record({"result": result, **asdict(letter)})
+        else:
+            out.line(f"{result:<12}{letter}")
+
+    queues = (installation.output("QueueUrl"), installation.output("DeadLetterQueueUrl"))
+    redrive = Redrive(installation.client("sqs"), *queues, tell, out.note if out.json else out.line, WAIT)
+    if given.dry_run:
+        redrive.show()
+        return Exit.DONE
     try:
-        redrive = find(given.stack)
-        if given.dry_run:
-            redrive.show()
-            return 0
-        return 0 if redrive.move() else 1
-    except (NotFound, BotoCoreError, ClientError) as error:
-        print(f"not done: {error}", file=sys.stderr)
-        return 1
+        return Exit.DONE if redrive.move() else Exit.NOT_SO
     except KeyboardInterrupt:
-        print("interrupted: run it again for the rest", file=sys.stderr)
-        return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        out.note("qa-env: interrupted; run it again for the rest.")
+        raise
