@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from qa_env import github_api
 from qa_env.errors import Blocked, NotReady
-from qa_env.github_api import GitHub
+from qa_env.github_api import GitHub, Refused
 from tests import canaries
 from tests.github_server import TOKEN, Answer, Server, serve
 
@@ -57,7 +57,8 @@ def refusal(act: Callable[[], Any], error: type[Exception]) -> str:
     """What is said, after a look that no secret is in it or in what a log would show of it."""
     with pytest.raises(error) as caught:
         act()
-    assert type(caught.value) is error
+    kind = type(caught.value)
+    assert kind is error or (kind is Refused and error is Blocked)
     told = "".join(traceback.format_exception(caught.value))
     for secret in (TOKEN, APP["private_key"], INSTALLATION_TOKEN, "BEGIN PRIVATE KEY"):
         assert secret not in told
@@ -135,6 +136,14 @@ class TestRefusals:
         assert refusal(lambda: github(server).get("/x"), NotReady) == (
             f"GitHub answers {status} to GET /x; trying again"
         )
+
+    @pytest.mark.parametrize("status", [401, 403, 422])
+    def test_a_refusal_carries_its_status(self, server: Server, status: int) -> None:
+        """Whoever tries what may be refused must know why it was."""
+        server.answers["/x"] = Answer({"message": "no"}, status)
+        with pytest.raises(Refused) as caught:
+            github(server).get("/x")
+        assert caught.value.status == status
 
     @pytest.mark.parametrize("status", [401, 403])
     def test_a_github_that_refuses_us(self, server: Server, status: int) -> None:

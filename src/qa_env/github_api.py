@@ -36,6 +36,14 @@ MUST_HOLD = "it must hold token, or app_id, installation_id and private_key (PEM
 _NEXT = re.compile(r'<([^>]+)>;\s*rel="next"')
 
 
+class Refused(Blocked):
+    """GitHub will not do it; `status` is HTTP's for why."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 @dataclass
 class GitHub:
     """One set of credentials: `{"token"}` or `{"app_id", "installation_id", "private_key"}`.
@@ -133,8 +141,8 @@ class GitHub:
             )
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             self._until = 0.0  # the secret may have been renewed: read it again the next time
-            return Blocked(f"GitHub refuses {what} ({status}): check the credentials' permissions")
-        return Blocked(f"GitHub answers {status} to {what}{_reason(answer, authorization)}")
+            return Refused(status, f"GitHub refuses {what} ({status}): check the credentials' permissions")
+        return Refused(status, f"GitHub answers {status} to {what}{_reason(answer, authorization)}")
 
     def _pause(self, answer: Answer) -> float | None:
         """Seconds of silence that GitHub asks for; None if this is no limit."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -55,6 +55,8 @@ def perform(request: Request, secret: str, remaining_seconds: Remaining) -> Answ
                 return _list_namespaces(options, where, request, remaining_seconds)
             case "list", "database":
                 return _list_databases(options, where)
+            case "check", "namespace" | "database":
+                return _check(options, where, int(request["database"]))
     raise ValueError(f"unknown action {request['action']!r} or mode {request['mode']!r}")
 
 
@@ -131,6 +133,35 @@ def _list_databases(options: Options, where: str) -> Answer:
     with _client(options, where, 0) as client:
         numbers = [int(name.removeprefix("db")) for name in client.info("keyspace")]
     return {"names": [str(number) for number in sorted(numbers) if number > 0]}
+
+
+def _check(options: Options, where: str, number: int) -> Answer:
+    """What the server and the account are like; nothing is changed. For people, who judge it elsewhere.
+
+    CONFIG and ACL are often kept from an account, and on ElastiCache from everybody: what is not shown is
+    null. ACL GETUSER shows hashes of passwords, so only the key patterns of its answer go on.
+    """
+    with _client(options, where, number) as client:
+        memory = client.info("memory")
+        databases = _allowed(lambda: client.config_get("databases"))
+        user = _allowed(lambda: client.acl_getuser(str(client.acl_whoami())))
+        return {
+            "version": str(client.info("server").get("redis_version", "")),
+            "tls": options.get("connection_class") is SSLConnection,
+            "databases": int(databases["databases"]) if databases else None,
+            "policy": str(memory.get("maxmemory_policy", "")),
+            "maxmemory": int(memory.get("maxmemory", 0)),
+            "replica": client.info("replication").get("role") == "slave",
+            "keys": [str(pattern) for pattern in user["keys"]] if user else None,
+        }
+
+
+def _allowed(ask: Callable[[], Any]) -> Any:
+    """The answer; None where the server or the account's rights keep it."""
+    try:
+        return ask()
+    except exceptions.ResponseError:
+        return None
 
 
 def _number(request: Request) -> int:
