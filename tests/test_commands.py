@@ -37,7 +37,7 @@ RUN = {
 """Target → where what it does is run."""
 MEASURES = {"bench"}
 NEEDS_AWS = {"deploy", "build"}
-OTHERS = {"cp", "cd", "git", "gh", "curl", "until", "bundle"}
+OTHERS = {"cp", "cd", "git", "gh", "curl", "jq", "until", "bundle"}
 """Programs whose lines are examples of what a reader knows."""
 PLACEHOLDER = re.compile(r"<[A-Za-z]+>|…|\$\([^)]*\)|\"\$\w+\"")
 CLI_ONLY = {"query", "output", "cli-read-timeout", "cli-binary-format", "region", "profile", "no-cli-pager"}
