@@ -2,7 +2,7 @@
 
 Shows what appears and disappears as AWS, MySQL and Redis themselves see it (`local/inventory.py`). Exits 0
 only if the application answered through the load balancer with its branch, commit and data, the second
-commit replaced the first, and nothing is left at the end.
+commit replaced the first, nothing is left at the end, and no function called what its role does not allow.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class Story:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             self.show_changes()
+            check_rights(self.stack)
             result = until()
             if result:
                 self.show_changes()
@@ -218,6 +219,12 @@ def tell(stack: Stack, workspace: Path) -> None:
         raise Unexpected(f"{url} still answers")
 
 
+def check_rights(stack: Stack) -> None:
+    """Unexpected if a function called what its role does not allow."""
+    if denied := stack.denials.read():
+        raise Unexpected("\n".join([f"IAM denied {len(denied)} calls:", *denied]))
+
+
 def _live(url: str, commit: str) -> dict[str, Any]:
     said = fetch(url)
     return said if said.get("commit") == commit else {}
@@ -279,6 +286,7 @@ def _run(chosen: Options, started: float) -> int:
         workspace = stack.directory / "run" / "demo"
         workspace.mkdir()
         tell(stack, workspace)
+        check_rights(stack)
         print(f"\nDone in {time.monotonic() - started:.0f} s.")
     return 0
 

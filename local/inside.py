@@ -1,19 +1,21 @@
 """Runs in MiniStack's own process: `python -m local.inside` starts MiniStack with what it lacks.
 
-Three services get a wrapper around MiniStack's handler (the one seam, `SERVICE_HANDLERS`):
+Services get wrappers around MiniStack's handlers (the one seam, `SERVICE_HANDLERS`):
 
 * `ecs`: tasks are processes of this machine and the answers are true (`local/ecs.py`);
 * `elasticloadbalancing`: the refusals of AWS that MiniStack does not know (a taken port, a target group in
   use, account limits);
 * `events`: AWS's own events (`aws.ecs`, `aws.codepipeline`) go through the deployed rules, which a client may
-  not send; only the stack's own processes know the header that allows it.
+  not send; only the stack's own processes know the header that allows it;
+* all of them: what a function calls is refused where its role does not allow it (`local/iam/`).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,10 +23,10 @@ from ministack import app
 from ministack.services import alb, eventbridge
 
 from local import ecs
-from local.ministack import AWS_EVENTS_HEADER
-
-Response = tuple[int, dict[str, str], bytes]
-Handler = Callable[[str, str, Mapping[str, str], bytes, Mapping[str, Any]], Awaitable[Response]]
+from local.iam import inside as iam
+from local.iam.guard import Denials
+from local.iam.inside import Handler, Response
+from local.ministack import ACCOUNT, AWS_EVENTS_HEADER, REGION
 
 LIMITS = {
     "target-groups": 3000,
@@ -44,6 +46,7 @@ def main() -> None:
     handlers["ecs"] = ecs.handler(handlers["ecs"], runner)
     handlers["elasticloadbalancing"] = load_balancing(handlers["elasticloadbalancing"])
     handlers["events"] = aws_events(handlers["events"], os.environ["LOCAL_TOKEN"])
+    iam.install(ACCOUNT, REGION, Denials(Path(os.environ["LOCAL_DENIED"])))
     runner.start()
     app.main()
 

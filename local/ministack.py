@@ -19,6 +19,7 @@ import boto3
 from botocore.config import Config
 
 from local import process
+from local.iam.guard import Denials
 
 REGION = "ap-northeast-1"
 ACCOUNT = "111122223333"
@@ -39,20 +40,23 @@ class MiniStack:
     process: subprocess.Popen[bytes]
     log: Path
     token: str
-    _clients: dict[tuple[str, str, bool], Any] = field(default_factory=dict, repr=False)
+    denials: Denials
+    _clients: dict[tuple[str, str, str, bool], Any] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def client(self, service: str, endpoint: str | None = None) -> Any:
-        """A boto3 client of this stack, never of a real account."""
-        return self._client(service, endpoint or self.url)
+    def client(self, service: str, endpoint: str | None = None, key: str = ACCOUNT) -> Any:
+        """A boto3 client of this stack, never of a real account; with a function's key it has its rights."""
+        return self._client(service, endpoint or self.url, key)
 
     def emit(self, event: Mapping[str, Any]) -> None:
         """Send an event as AWS itself would (source `aws.…`); the deployed rules deliver it."""
-        self._client("events", self.url, {AWS_EVENTS_HEADER: self.token}).put_events(Entries=[event])
+        self._client("events", self.url, ACCOUNT, {AWS_EVENTS_HEADER: self.token}).put_events(Entries=[event])
 
-    def _client(self, service: str, endpoint: str, headers: Mapping[str, str] | None = None) -> Any:
+    def _client(
+        self, service: str, endpoint: str, access_key: str, headers: Mapping[str, str] | None = None
+    ) -> Any:
         """Made once: clients may be shared by threads, but not be made by two at a time."""
-        key = (service, endpoint, bool(headers))
+        key = (service, endpoint, access_key, bool(headers))
         with self._lock:
             if key not in self._clients:
                 make: Any = boto3.client  # its type knows only literal names of services
@@ -60,7 +64,7 @@ class MiniStack:
                     service,
                     endpoint_url=endpoint,
                     region_name=REGION,
-                    aws_access_key_id=ACCOUNT,
+                    aws_access_key_id=access_key,
                     aws_secret_access_key="local",
                     config=Config(retries={"mode": "standard"}, read_timeout=120),
                 )
@@ -84,7 +88,7 @@ def start(directory: Path, logs: Path, token: str, environment: Mapping[str, str
     url = f"http://127.0.0.1:{port}"
     temporary = directory / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
-    log = logs / "ministack.log"
+    log, denials = logs / "ministack.log", Denials.among(logs)
     settings = {
         **_clean(os.environ),
         "GATEWAY_PORT": str(port),
@@ -102,11 +106,12 @@ def start(directory: Path, logs: Path, token: str, environment: Mapping[str, str
         "LOCAL_TOKEN": token,
         "LOCAL_IMAGES": str(directory / "images"),
         "LOCAL_LOGS": str(logs / "tasks"),
+        "LOCAL_DENIED": str(denials.path),
         **environment,
     }
     command = [sys.executable, "-m", "local.inside"]
     child = process.start(command, log=log, environment=settings, directory=ROOT)
-    stack = MiniStack(url, child, log, token)
+    stack = MiniStack(url, child, log, token, denials)
     _wait(stack)
     return stack
 

@@ -25,6 +25,8 @@ from botocore.exceptions import ClientError
 
 from local import codepipeline, deploy, forward, git, github, ministack, serving, slack, world
 from local.build import Builds
+from local.iam import outside
+from local.iam.guard import Denials
 from local.servers import MariaDB, Redis
 
 ROOT = Path(__file__).parent.parent
@@ -116,6 +118,11 @@ class Stack:
         if self._slack is None:
             raise RuntimeError("Slack is not up")
         return self._slack
+
+    @property
+    def denials(self) -> Denials:
+        """What IAM refused the functions."""
+        return Denials.among(self.directory / "logs")
 
     @property
     def remote(self) -> git.Remote:
@@ -235,7 +242,16 @@ class Stack:
         settings = codepipeline.Settings(
             account=ministack.ACCOUNT, region=ministack.REGION, continuation_delay=1
         )
-        return codepipeline.Server(codepipeline.Engine(acts, settings))
+        engine = codepipeline.Engine(acts, settings)
+
+        def tags(arn: str) -> Mapping[str, str] | None:
+            """Of a pipeline, as they are now; None if there is none."""
+            return next((one.tags for one in list(engine.pipelines.values()) if one.arn == arn), None)
+
+        refuse = outside.codepipeline(
+            settings, lambda service: self.cloud.client(service), tags, self.denials
+        )
+        return codepipeline.Server(engine, refuse=refuse)
 
     def _builds(self, remote: git.Remote, run: Path, servers: Mapping[str, str], seconds: float) -> None:
         logs = self.directory / "logs" / "builds"

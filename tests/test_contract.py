@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from qa_env import naming
+from qa_env.errors import Blocked
 from qa_env.model import Claim, Desired, Environment, Phase, Resource, Slug
 from tests.installation import PAGE, REPOSITORY, A, Installation, installed
 from tests.strict_aws import Event
@@ -259,6 +260,23 @@ def test_a_fallen_curtain_is_hung_again(qa: Installation) -> None:
     (group,) = elbv2.describe_target_groups(Names=[page])["TargetGroups"]
     health = elbv2.describe_target_health(TargetGroupArn=group["TargetGroupArn"])["TargetHealthDescriptions"]
     assert [one["Target"]["Id"] for one in health] == [PAGE]
+
+
+def test_a_page_that_another_teardown_deletes_first_is_gone(qa: Installation) -> None:
+    """IAM may deny to delete it then, as what is gone bears no tag of ours."""
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    elbv2 = qa.aws.client("elbv2")
+    name = naming.curtain_target_group("qa-env", qa.world.load_balancer.arn)
+    curtain, env = CURTAIN.of(qa), qa.env(slug)
+    assert elbv2.describe_target_groups(Names=[name])["TargetGroups"][0]["LoadBalancerArns"] == []
+    qa.aws.fail("DeleteTargetGroup", error="AccessDenied")
+    with pytest.raises(Blocked):
+        curtain.delete(env)
+    qa.aws.fail("DeleteTargetGroup", error="AccessDenied", after=True)
+    curtain.delete(env)
+    with pytest.raises(elbv2.exceptions.TargetGroupNotFoundException):
+        elbv2.describe_target_groups(Names=[name])
 
 
 @takeable

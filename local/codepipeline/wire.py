@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self
@@ -30,11 +30,25 @@ LOG = logging.getLogger(__name__)
 TARGET = "CodePipeline_20150709."
 HEADERS = {"Content-Type": "application/x-amz-json-1.1"}
 
+Refuse = Callable[[str, str, Mapping[str, Any]], str]
+"""Why IAM refuses a request, by its Authorization header, operation and parameters; empty if it does not."""
 
-def respond(engine: Engine, target: str, body: bytes) -> tuple[int, bytes]:
+
+def allow(_authorization: str, _operation: str, _params: Mapping[str, Any]) -> str:
+    """Everybody may do everything."""
+    return ""
+
+
+def respond(
+    engine: Engine, target: str, body: bytes, authorization: str = "", refuse: Refuse = allow
+) -> tuple[int, bytes]:
     """Status and body for one request of the protocol."""
+    operation = target.removeprefix(TARGET)
     try:
-        answer, status = engine.answer(target.removeprefix(TARGET), _parse(body)), 200
+        params = _parse(body)
+        if why := refuse(authorization, operation, params):
+            raise ApiError("AccessDeniedException", why)
+        answer, status = engine.answer(operation, params), 200
     except ApiError as error:
         answer, status = {"__type": error.code, "message": error.message}, 400
     return status, json.dumps(answer).encode()
@@ -100,12 +114,12 @@ class Server:
     """Serves an engine on 127.0.0.1 and runs its tasks in threads, from `start()` to `stop()`.
 
     `workers` is how many builds and invocations run at once. `stop()` waits for them: end their processes
-    first.
+    first. `refuse` is IAM.
     """
 
-    def __init__(self, engine: Engine, port: int = 0, workers: int = 8) -> None:
+    def __init__(self, engine: Engine, port: int = 0, workers: int = 8, refuse: Refuse = allow) -> None:
         self._engine = engine
-        self._http = _HTTPServer(("127.0.0.1", port), _handler(engine))
+        self._http = _HTTPServer(("127.0.0.1", port), _handler(engine, refuse))
         self._stopping = threading.Event()
         loops: list[Callable[[], None]] = [
             functools.partial(self._http.serve_forever, 0.05),
@@ -151,7 +165,7 @@ class Server:
                 self._engine.wait(self._stopping)
 
 
-def _handler(engine: Engine) -> type[BaseHTTPRequestHandler]:
+def _handler(engine: Engine, refuse: Refuse) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         """One request per connection (HTTP/1.0): stopping leaves no idle connection's thread behind."""
 
@@ -159,7 +173,8 @@ def _handler(engine: Engine) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            status, content = respond(engine, self.headers.get("X-Amz-Target", ""), self.rfile.read(length))
+            target, authorization = (self.headers.get(name, "") for name in ("X-Amz-Target", "Authorization"))
+            status, content = respond(engine, target, self.rfile.read(length), authorization, refuse)
             self.send_response(status)
             for name, value in {**HEADERS, "Content-Length": str(len(content))}.items():
                 self.send_header(name, value)

@@ -149,7 +149,7 @@ def processes(place: Path) -> list[str]:
 
 
 def developer(options: Options, directory: Path) -> Iterator[Developer]:
-    """A stack and its developer."""
+    """A stack and its developer. Whatever IAM denied a function by the end is an error."""
     with Stack.start(options) as stack:
         clone = directory / "clone"
         git.git(directory, "clone", "--quiet", stack.info["git_remote"], str(clone))
@@ -157,6 +157,7 @@ def developer(options: Options, directory: Path) -> Iterator[Developer]:
             git.git(clone, "config", name, "developer@example.com")
         inventory = Inventory(stack)
         yield Developer(stack, clone, inventory, inventory.take())
+        assert stack.denials.read() == []
 
 
 @pytest.fixture(scope="module")

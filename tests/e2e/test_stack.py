@@ -5,17 +5,22 @@ Asserts on what AWS, MySQL, Redis and HTTP say, never on what qa-env says of its
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from botocore.exceptions import ClientError
 
 from local import git
+from local.iam.guard import access_key
 from local.inventory import connect
+from local.stack import INSTALLATION
 from tests.e2e.conftest import Developer, processes, wait
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -180,6 +185,53 @@ def test_forced_push_goes_back(dev: Developer) -> None:
     dev.push("qa/back", "--force")
 
     dev.live("qa/back", first)
+
+
+def test_functions_may_do_only_what_their_deployed_roles_allow(dev: Developer) -> None:
+    """Nobody deletes a listener of the operator; without its right, reconcile does not even look."""
+    denials = dev.stack.denials
+    assert denials.read() == []
+    page, reconcile = (
+        dev.stack.cloud.client("elbv2", key=access_key(f"{INSTALLATION}-{function}"))
+        for function in ("page", "reconcile")
+    )
+    (balancer,) = dev.stack.info["load_balancers"]
+    (listener,) = reconcile.describe_listeners(LoadBalancerArn=balancer["arn"])["Listeners"]
+    for function in (page, reconcile):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            function.delete_listener(ListenerArn=listener["ListenerArn"])
+    assert reconcile.describe_listeners(LoadBalancerArn=balancer["arn"])["Listeners"] == [listener]
+
+    assert reconcile.describe_account_limits()["Limits"]
+    missing = "elasticloadbalancing:DescribeAccountLimits"
+    with _without(dev, "reconcile", missing), pytest.raises(ClientError, match="AccessDenied"):
+        reconcile.describe_account_limits()
+
+    # Taken, or they would fail the run.
+    assert [line.partition(": ")[0] for line in denials.take()] == [
+        f"{INSTALLATION}-page calls elbv2:DeleteListener",
+        f"{INSTALLATION}-reconcile calls elbv2:DeleteListener",
+        f"{INSTALLATION}-reconcile calls elbv2:DescribeAccountLimits",
+    ]
+
+
+@contextmanager
+def _without(dev: Developer, function: str, action: str) -> Iterator[None]:
+    """The function's deployed policies without one action."""
+    iam, functions = dev.stack.client("iam"), dev.stack.client("lambda")
+    settings = functions.get_function_configuration(FunctionName=f"{INSTALLATION}-{function}")
+    role = settings["Role"].rpartition("/")[2]
+    policies = {
+        name: iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+    }
+    ((name, document),) = (one for one in policies.items() if action in json.dumps(one[1]))
+    put = partial(iam.put_role_policy, RoleName=role, PolicyName=name)
+    put(PolicyDocument=json.dumps(document).replace(f'"{action}"', '"iam:GetRole"'))
+    try:
+        yield
+    finally:
+        put(PolicyDocument=json.dumps(document))
 
 
 def test_no_secret_is_shown(dev: Developer) -> None:
