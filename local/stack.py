@@ -238,6 +238,7 @@ class Stack:
             run_build=lambda *build: self._run_build(*build),
             invoke_lambda=self._invoke,
             emit=self._emit,
+            read_secret=self._read_secret,
         )
         settings = codepipeline.Settings(
             account=ministack.ACCOUNT, region=ministack.REGION, continuation_delay=1
@@ -286,6 +287,10 @@ class Stack:
                 "Detail": json.dumps(event["detail"]),
             }
         )
+
+    def _read_secret(self, secret: str) -> str:
+        """What CodeBuild does with a variable that names a secret."""
+        return str(self.cloud.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"])
 
     def _deploy(self, made: world.World, blueprints: Path, workspace: Path) -> dict[str, str]:
         url = deploy.package(self.cloud.client("s3"), ministack.REGION, blueprints, workspace)
