@@ -21,7 +21,7 @@ from tests.chaos.histories import BY_HAND, DIRECTED, calm, live
 from tests.chaos.machine import BRANCHES, KINDS, chaotic
 from tests.chaos.mutants import MUTANTS, Mutant
 
-SEEDS = 110
+SEEDS = 200
 AT_ONCE = 10
 ENOUGH = 60  # histories in which a mutant must have been caught
 
