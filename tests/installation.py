@@ -243,7 +243,8 @@ class Installation:
         found |= {f"schema {name}" for name in self.datastores.schemas}
         found |= {f"user {name}" for name in self.datastores.accounts}
         secrets = self.aws.client("secretsmanager").list_secrets()["SecretList"]
-        found |= {f"secret {one['Name']}" for one in secrets}
+        ours = naming.account_secrets("qa-env")
+        found |= {f"secret {one['Name']}" for one in secrets if one["Name"].startswith(ours)}
         found |= {f"keys {name}" for name in self.datastores.keys}
         groups = self.aws.client("elbv2").describe_target_groups()["TargetGroups"]
         found |= {g["TargetGroupName"] for g in groups if g["TargetGroupName"] != self.world.stg_web}

@@ -63,6 +63,7 @@ KINDS = {
     "Pipeline role": ["AWS::IAM::Role"],
     "Log groups": ["AWS::Logs::LogGroup", "AWS::Logs::LogGroup"],
     "Secret: MySQL": ["AWS::SecretsManager::Secret", "Custom::MySqlAccounts"],
+    "A MySQL user per environment": [],
     "Secret: Redis": ["AWS::SecretsManager::Secret"],
     "Secret: GitHub": [],
     "Secret: Slack": [],
