@@ -101,12 +101,16 @@ def claiming(environments: int) -> Row:
         slugs = [qa.say(branch, Ref.PRESENT, commit) for branch, commit in pushes(environments)]
         qa.aws.calls.clear()
         started = time.perf_counter()
-        together(qa, slugs)
+        passes, waiting = 0, slugs
+        while waiting:  # who lost the race for a port too often has another pass
+            together(qa, waiting)
+            passes += len(waiting)
+            waiting = [slug for slug in waiting if not qa.env(slug).claims]
         return {
             "phase": "claiming, everything",
             "webhooks": environments,
             "drained s": time.perf_counter() - started,
-            "messages": 1,
+            "messages": passes / environments,
             **_calls(qa.aws, environments),
             "wrong": len(shared(qa, slugs)),
         }
