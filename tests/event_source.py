@@ -145,7 +145,7 @@ class EventSource:
             group = message["Attributes"]["MessageGroupId"]
             with self._flying(group):
                 self.received[message["MessageId"]] += 1
-                failed = self.handler({"Records": [_record(message)]})["batchItemFailures"]
+                failed = self.handler({"Records": [record(message)]})["batchItemFailures"]
             if not failed:  # from here on somebody else may receive the group's next one
                 self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
         return bool(answer.get("Messages"))
@@ -162,7 +162,7 @@ class EventSource:
                 self._in_flight[group] -= 1
 
 
-def _record(message: Mapping[str, Any]) -> dict[str, Any]:
+def record(message: Mapping[str, Any]) -> dict[str, Any]:
     """A received message as Lambda hands it over."""
     return {
         "messageId": message["MessageId"],

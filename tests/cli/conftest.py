@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from qa_env.cli import installation
+from qa_env.model import Phase, Slug
 from tests.cli.terminal import Terminal, deploy_stack
-from tests.installation import Installation, installed
+from tests.installation import A, Installation, installed
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +27,15 @@ def qa() -> Iterator[Installation]:
     with installed() as made:
         deploy_stack(made)
         yield made
+
+
+@pytest.fixture
+def foo(qa: Installation) -> Installation:
+    """qa/foo is ready at commit A."""
+    qa.push("qa/foo", A)
+    qa.settle()
+    assert qa.env(Slug("qa-foo")).phase is Phase.READY
+    return qa
 
 
 @pytest.fixture

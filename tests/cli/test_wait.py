@@ -14,15 +14,6 @@ from tests.installation import A, B, C, Installation
 FOO = Slug("qa-foo")
 
 
-@pytest.fixture
-def foo(qa: Installation) -> Installation:
-    """qa/foo is ready at commit A."""
-    qa.push("qa/foo", A)
-    qa.settle()
-    assert qa.env(FOO).phase is Phase.READY
-    return qa
-
-
 def push(qa: Installation, commit: str) -> Callable[[], object]:
     return lambda: qa.push("qa/foo", commit)
 

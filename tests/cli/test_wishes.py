@@ -9,7 +9,7 @@ import pytest
 
 from qa_env.model import Phase, Slug
 from tests.cli.terminal import Terminal, woken
-from tests.installation import A, Installation
+from tests.installation import Installation
 from tests.making import environment
 
 FOO = Slug("qa-foo")
@@ -20,15 +20,6 @@ DESTRUCTIVE = ["reset-db", "delete"]
 class Tty(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture
-def foo(qa: Installation) -> Installation:
-    """qa/foo is ready at commit A."""
-    qa.push("qa/foo", A)
-    qa.settle()
-    assert qa.env(FOO).phase is Phase.READY
-    return qa
 
 
 def fulfil(qa: Installation) -> None:

@@ -37,6 +37,7 @@ from qa_env.model import Phase, Ref, Slug
 from scripts import build, expand
 from tests import canaries, reporting
 from tests.chaos.gate import InTurn
+from tests.event_source import record
 from tests.installation import REPOSITORY, Installation, _is_ruled, blueprint
 from tests.making import event
 from tests.privilege.template import Stack
@@ -284,7 +285,7 @@ class Account(Installation):
                 if not received:
                     return
                 for message in received:
-                    answer = reconcile.handler({"Records": [_record(message)]}, None)
+                    answer = reconcile.handler({"Records": [record(message)]}, None)
                     assert answer == {"batchItemFailures": []}, answer
                     sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
         raise AssertionError(f"{limit} messages and the queue is not empty")
@@ -373,18 +374,6 @@ def _somebody_came(operation: str, params: dict[str, Any]) -> dict[str, Any]:
     now = datetime.now(UTC)
     asked = params["MetricDataQueries"]
     return {"MetricDataResults": [{"Id": one["Id"], "Timestamps": [now], "Values": [1.0]} for one in asked]}
-
-
-def _record(message: dict[str, Any]) -> dict[str, Any]:
-    """A message as Lambda hands it over."""
-    return {
-        "messageId": message["MessageId"],
-        "receiptHandle": message["ReceiptHandle"],
-        "body": message["Body"],
-        "attributes": message["Attributes"],
-        "messageAttributes": {},
-        "eventSource": "aws:sqs",
-    }
 
 
 @cache
