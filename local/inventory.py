@@ -26,7 +26,8 @@ class Inventory:
     def __init__(self, stack: Stack) -> None:
         self._info = stack.info
         self._clients = {
-            name: stack.client(name) for name in ("elbv2", "ecs", "ecr", "codepipeline", "dynamodb", "logs")
+            name: stack.client(name)
+            for name in ("elbv2", "ecs", "ecr", "codepipeline", "dynamodb", "secretsmanager")
         }
 
     def take(self) -> set[str]:
@@ -38,6 +39,8 @@ class Inventory:
             self._services(),
             self._task_definitions(),
             self._images(),
+            self._secrets(),
+            self._users(),
             self.schemas(),
             self.redis_keys(),
         )
@@ -105,6 +108,17 @@ class Inventory:
         listed = self._clients["ecr"].list_images(repositoryName=self._info["image_repository"])
         for image in listed["imageIds"]:
             yield f"image {image.get('imageTag', image['imageDigest'])}"
+
+    def _secrets(self) -> Iterator[str]:
+        for page in self._clients["secretsmanager"].get_paginator("list_secrets").paginate():
+            for secret in page["SecretList"]:
+                yield f"secret {secret['Name']}"
+
+    def _users(self) -> Iterator[str]:
+        with closing(connect(self._info["mysql"])) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT User FROM mysql.user")
+            for (name,) in cursor.fetchall():
+                yield f"MySQL user {name}"
 
     def schemas(self) -> Iterator[str]:
         """Every schema that is not the server's own."""

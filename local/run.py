@@ -59,12 +59,18 @@ def options(parser: argparse.ArgumentParser, arguments: list[str] | None = None)
         help="how environments share Redis",
     )
     parser.add_argument(
+        "--accounts",
+        choices=["shared", "own"],
+        default=Options.accounts,
+        help="own: each environment has a MySQL user of its own",
+    )
+    parser.add_argument(
         "--build-seconds", type=float, default=0, metavar="N", help="how long a build takes at least"
     )
     given = parser.parse_args(arguments)
     if not given.name.replace("-", "").isalnum():
         parser.error("--name takes letters, digits and hyphens")
-    return Options(given.name, given.github, given.redis, given.build_seconds)
+    return Options(given.name, given.github, given.redis, given.accounts, given.build_seconds)
 
 
 def ended_by_signal() -> threading.Event:

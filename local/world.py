@@ -102,7 +102,7 @@ class Places:
     github: str | None
 
 
-def blueprint(world: World, places: Places, redis_mode: str) -> str:
+def blueprint(world: World, places: Places, redis_mode: str, accounts: str = "shared") -> str:
     """The blueprint of the sample application, as YAML."""
     ports = f"{places.ports.start}-{places.ports.stop - 1}"
     redis: dict[str, Any] = {"mode": redis_mode, "secret": f"secretsmanager:{world.secrets['redis']}"}
@@ -110,6 +110,14 @@ def blueprint(world: World, places: Places, redis_mode: str) -> str:
         redis["variables"] = {"REDIS_NAMESPACE": "{namespace}"}
     else:
         redis |= {"databases": "1-15", "variables": {"REDIS_DB": "{database}"}}
+    database = {"secret": f"secretsmanager:{world.secrets['mysql']}", "accounts": accounts}
+    if accounts == "own":
+        # The server is MariaDB, which protects no administrator (docs/data.md).
+        database |= {
+            "accounts_trust": True,
+            "user_variable": "MYSQL_USER",
+            "password_variable": "MYSQL_PASSWORD",
+        }
     text: dict[str, Any] = {
         "version": 1,
         "repository": REPOSITORY,
@@ -124,7 +132,7 @@ def blueprint(world: World, places: Places, redis_mode: str) -> str:
             "build_project": BUILD_PROJECT,
             "migrate_project": MIGRATE_PROJECT,
         },
-        "database": {"secret": f"secretsmanager:{world.secrets['mysql']}"},
+        "database": database,
         "redis": redis,
         "slack": {
             "secret": f"secretsmanager:{world.secrets['slack']}",

@@ -95,6 +95,14 @@ def service_model(service: str) -> botocore.model.ServiceModel:
     return botocore.session.get_session().get_service_model(service)
 
 
+def check_look(words: list[str]) -> None:
+    """`look FUNCTION PATTERN`, the shell function that docs/alarms.md defines."""
+    (definition,) = re.findall(r"^    look\(\) \{ (aws .*); \}$", text("docs/alarms.md"), re.M)
+    check_aws(shlex.split(definition))
+    _, function, _ = words
+    assert f"${{Installation}}-{function}\n" in text("template.yaml")
+
+
 def check_qa_env(words: list[str]) -> None:
     main.read(words[1:])
 
@@ -117,6 +125,7 @@ def check_python(words: list[str]) -> None:
 KNOWN = {
     "make": check_make,
     "aws": check_aws,
+    "look": check_look,
     "qa-env": check_qa_env,
     ".venv/bin/qa-env": check_qa_env,
     ".venv/bin/python": check_python,

@@ -117,6 +117,8 @@ def test_every_alarm_and_metric_is_documented() -> None:
     assert set(sections) == alarms
     for name, section in sections.items():
         assert re.search(r"^\*\*Look\*\*: .*^\*\*Do\*\*: ", section, re.M | re.S), name
+        assert re.search(r"^    (look|qa-env|aws|make) ", section, re.M), f"nothing to type: {name}"
+        assert f"(docs/alarms.md#{name.lower()})" in str(resources[name]["Properties"]["AlarmDescription"])
     filters = {
         one["Properties"]["MetricTransformations"][0]["MetricName"]
         for one in resources.values()

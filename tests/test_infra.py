@@ -698,7 +698,7 @@ def provided(stage: str) -> set[str]:
     """The variables that a stage gets, by the README's table; redis.variables as our blueprints call them."""
     text = section(ROOT / "README.md", "What the application does")
     column = {"build": 1, "migrate": 2}[stage]
-    given = {row[0].strip("`") for row in rows(text) if row[column]}
+    given = {name for row in rows(text) if row[column] for name in re.findall(r"`([^`]+)`", row[0])}
     places = {"redis.variables", "pipeline.environment"}
     assert places & given
     return given - places | ({"REDIS_NAMESPACE", "REDIS_DB"} if "redis.variables" in given else set())
@@ -748,8 +748,13 @@ def test_both_applications_have_both_buildspecs() -> None:
 
 def rendered(file: str, **environ: str) -> Any:
     """The YAML with `ENV.fetch("NAME", "default")` filled in: all the Ruby there may be in it."""
-    pattern = r"""<%= ENV\.fetch\("(\w+)", "([^"]*)"\) %>"""
-    text = re.sub(pattern, lambda found: environ.get(found[1], found[2]), (RAILS / file).read_text("utf-8"))
+
+    def value(found: re.Match[str]) -> str:
+        given = environ.get(found[1], found[2])
+        return json.dumps(given) if found[3] else given
+
+    pattern = r"""<%= ENV\.fetch\("(\w+)", "([^"]*)"\)(\.to_json)? %>"""
+    text = re.sub(pattern, value, (RAILS / file).read_text("utf-8"))
     assert "<%" not in text
     return yaml.safe_load(text)
 

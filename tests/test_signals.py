@@ -15,6 +15,7 @@ AWS = {
     "codepipeline-execution-succeeded": "qa-foo",
     "ecs-deployment-failed": "qa-foo",
     "ecs-task-stopped": "qa-foo",
+    "codebuild-stopped": "qa-foo",
 }
 
 
@@ -24,7 +25,7 @@ def ecs(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "slug"), AWS.items())
 def test_the_examples_name_their_environment(name: str, slug: str) -> None:
-    """A pipeline by its name, an ECS event by its service's name without the role."""
+    """A pipeline by its name, a build by its pipeline, an ECS event by its service without the role."""
     assert slug_of(event(name)) == slug
 
 

@@ -129,7 +129,8 @@ def test_a_function_has_its_own_variables_only(name: str) -> None:
 
 def test_every_variable_that_is_read_is_set_and_every_one_set_is_read() -> None:
     """test_layers.py sees to it that nobody else reads any."""
-    source = "".join((SOURCE / "qa_env" / f"{name}.py").read_text("utf-8") for name in ("app", "receiver"))
+    readers = ("app", "runtime", "receiver")
+    source = "".join((SOURCE / "qa_env" / f"{name}.py").read_text("utf-8") for name in readers)
     read = set(re.findall(r"""environ(?:\.get\(|\[)["'](QA_ENV_\w+)""", source))
     assert read - OVERRIDES == {f"QA_ENV_{key}" for keys in VARIABLES.values() for key in keys}
 
@@ -302,18 +303,21 @@ def test_the_table_is_kept_and_forgets_what_expires() -> None:
     assert properties["BillingMode"] == "PAY_PER_REQUEST"
 
 
-def test_signals_hears_pipelines_and_services() -> None:
+def test_signals_hears_pipelines_builds_and_services() -> None:
     patterns = [rule["EventPattern"] for rule in of_type("AWS::Events::Rule").values()]
     heard = {(p["source"][0], kind) for p in patterns for kind in p["detail-type"]}
     assert heard == {
         ("aws.codepipeline", "CodePipeline Pipeline Execution State Change"),
         ("aws.codepipeline", "CodePipeline Stage Execution State Change"),
+        ("aws.codebuild", "CodeBuild Build State Change"),
         ("aws.ecs", "ECS Deployment State Change"),
         ("aws.ecs", "ECS Service Action"),
         ("aws.ecs", "ECS Task State Change"),
     }
     (tasks,) = (p for p in patterns if "ECS Task State Change" in p["detail-type"])
     assert tasks["detail"] == {"lastStatus": ["STOPPED"]}
+    (builds,) = (p for p in patterns if p["source"] == ["aws.codebuild"])
+    assert builds["detail"] == {"build-status": ["STOPPED"]}
     (stages,) = (p for p in patterns if "CodePipeline Stage Execution State Change" in p["detail-type"])
     assert stages["detail"] == {"state": ["STARTED"]}
 
@@ -342,6 +346,20 @@ def test_load_balancers_of_this_account_may_invoke_the_page() -> None:
     assert permission["Principal"] == "elasticloadbalancing.amazonaws.com"
     assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
     assert permission["FunctionName"] == {"Ref": "PageFunction"}
+
+
+def test_no_name_would_be_another_installations_as_well() -> None:
+    """AWS refuses a second thing of the same name in an account and region; SAM names schedules by itself."""
+    names = ("Name", "AlarmName", "DashboardName", "FunctionName", "LogGroupName", "QueueName", "RoleName")
+    fixed = {
+        (logical, kind): one["Properties"][kind]
+        for logical, one in expanded()["Resources"].items()
+        for kind in names
+        if isinstance(one.get("Properties", {}).get(kind), str)
+    }
+
+    assert fixed == {}
+    assert resource("SweepFunctionEveryMinute")["Name"] == {"Fn::Sub": "${Installation}-sweep"}
 
 
 def test_a_secret_is_made_only_if_none_is_given() -> None:

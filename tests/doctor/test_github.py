@@ -71,21 +71,22 @@ def test_what_a_token_may_is_tried_without_leaving_anything(world: Sound) -> Non
 
     assert {one.text for one in found} == {
         "the token may read contents",
-        "the token may read pull requests",
         "the token may write commit statuses",
         "the token may write deployments",
+        "the token may write pull requests",
     }
     assert world.hub.posted == []
     assert world.hub.deployments.all == []
+    assert world.hub.pulls.all == []
 
 
 @pytest.mark.parametrize(
     ("method", "part", "text"),
     [
         ("GET", "/git/matching-refs", "read contents"),
-        ("GET", "/pulls", "read pull requests"),
         ("POST", "/statuses/", "write commit statuses"),
         ("POST", "/deployments", "write deployments"),
+        ("POST", "/pulls", "write pull requests"),
         ("GET", "/check-runs", "read checks"),
         ("GET", "/commits/HEAD/status", "read commit statuses"),
     ],

@@ -1,4 +1,4 @@
-"""The stack in its other shapes: without GitHub credentials, with numbered databases, killed."""
+"""The stack in its other shapes: without GitHub credentials, with numbered databases and users, killed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Iterator[Developer]:
-    """The developer of a stack where only webhooks say where a branch is."""
-    yield from developer(Options(name="e2e-plain", github=False, redis="database"), tmp_path)
+    """The developer of a stack where only webhooks say where a branch is and nobody shares an account."""
+    options = Options(name="e2e-plain", github=False, redis="database", accounts="own")
+    yield from developer(options, tmp_path)
 
 
 def test_without_github_the_last_webhook_counts(plain: Developer) -> None:
-    """A push builds, a deletion removes, and each environment has a numbered database of its own."""
+    """A push builds, a deletion removes, and database and user are the environment's own."""
     commit = plain.commit()
     plain.push("qa/plain")
     url = wait(lambda: _url(plain), "there is a listener")
@@ -33,6 +34,8 @@ def test_without_github_the_last_webhook_counts(plain: Developer) -> None:
     said = plain.answer(url)
 
     assert said["redis_database"] in range(1, 16)
+    assert said["database_user"] == "qa-plain"
+    assert {"MySQL user qa-plain", "secret qa-env/environment/qa-plain/mysql"} <= plain.left()
     assert plain.stack.github is not None
     assert plain.stack.github.posted == []
 

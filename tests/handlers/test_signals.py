@@ -13,6 +13,7 @@ from tests.fakes import MemoryStore
 from tests.making import environment, event
 
 NAMES = [
+    "codebuild-stopped",
     "codepipeline-execution-failed",
     "codepipeline-execution-succeeded",
     "ecs-deployment-failed",
@@ -45,7 +46,15 @@ def test_an_event_about_others_wakes_nobody(name: str) -> None:
     assert queue == []
 
 
-@pytest.mark.parametrize("sent", [{}, {"source": "aws.ecs"}, {"source": "aws.codepipeline", "detail": {}}])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {},
+        {"source": "aws.ecs"},
+        {"source": "aws.codepipeline", "detail": {}},
+        {"source": "aws.codebuild", "detail": {"additional-information": {"initiator": "qa-foo"}}},
+    ],
+)
 def test_an_event_that_says_nothing_wakes_nobody(sent: dict[str, Any]) -> None:
     """And breaks nothing."""
     assert handled(sent, "qa-foo") == ({"woken": None}, [])

@@ -23,11 +23,14 @@ def about(settings: Settings, keys: Keys) -> dict[str, Any]:
         visits = {role: int(number) for role, number in cursor.fetchall()}
         cursor.execute("SELECT title FROM articles ORDER BY title")
         articles = [title for (title,) in cursor.fetchall()]
+        cursor.execute("SELECT SUBSTRING_INDEX(CURRENT_USER(), '@', 1)")
+        ((user,),) = cursor.fetchall()
     return {
         "greeting": (ROOT / "GREETING").read_text("utf-8").strip(),
         "branch": settings.branch,
         "commit": settings.commit,
         "schema": settings.schema,
+        "database_user": user,
         "articles": articles,
         "redis_namespace": settings.redis_namespace,
         "redis_database": settings.redis_database,

@@ -19,6 +19,7 @@ NO_REF = "no such ref"  # nor any ref one with spaces
 WRITES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "commit statuses": (f"/statuses/{NOTHING}", {"state": "pending", "context": "qa-env doctor"}),
     "deployments": ("/deployments", {"ref": NO_REF, "required_contexts": [], "auto_merge": False}),
+    "pull requests": ("/pulls", {"title": "qa-env doctor", "head": NO_REF, "base": NO_REF}),
 }
 """Writes that cannot be carried out: who may write is told so, who may not is refused."""
 REPORTED = {"commit_status": "commit statuses", "deployment": "deployments", "pull_request": "pull requests"}
@@ -107,21 +108,18 @@ def _of_app(granted: Mapping[str, str], blueprint: Blueprint, wanted: list[str])
 
 
 def _of_token(hub: GitHub, blueprint: Blueprint, wanted: list[str]) -> Findings:
-    """GitHub tells what a token may do only by letting it try. Pull requests are only read: of their comments
-    there is none that cannot be written."""
+    """GitHub tells what a token may do only by letting it try: X-Accepted-GitHub-Permissions is about the
+    route. Comments need the permission that opening a pull request needs; who may write may read."""
     place = f"/repos/{blueprint.repository}"
     reads = {"contents": f"{place}/git/matching-refs/heads/{blueprint.branch_prefix}"}
-    if "pull requests" in wanted:
-        reads["pull requests"] = f"{place}/pulls?per_page=1"
     if blueprint.pipeline.start == "checks":
         reads["commit statuses"] = f"{place}/commits/HEAD/status"
         reads["checks"] = f"{place}/commits/HEAD/check-runs?per_page=1"
     for name, path in reads.items():
         yield _tried(f"read {name}", partial(hub.get, path))
     for name in wanted:
-        if name in WRITES:
-            path, body = WRITES[name]
-            yield _tried(f"write {name}", partial(hub.post, place + path, body))
+        path, body = WRITES[name]
+        yield _tried(f"write {name}", partial(hub.post, place + path, body))
 
 
 def _tried(what: str, attempt: Callable[[], object]) -> Finding:
