@@ -6,9 +6,9 @@ Called once per function by `sam build` (src/Makefile). Packages are wheels for 
 Python, whatever this machine runs, and are installed once per set into `build/dependencies`. The local stack
 builds with `--no-dependencies`: its interpreter has them already.
 
-A function gets the modules that its handler imports (read with `ast`, see `scripts/imports.py`) and the
-packages these import. Environment: `BLUEPRINTS` (a directory, default blueprints/), `ARCHITECTURE` (arm64 or
-x86_64), `PYTHON_VERSION` (3.13).
+A function gets the modules that its handler imports (read with `ast`, see `scripts/imports.py`), the packages
+these import, and of botocore's models, most of its size, those of the services that they name. Environment:
+`BLUEPRINTS` (a directory, default blueprints/), `ARCHITECTURE` (arm64 or x86_64), `PYTHON_VERSION` (3.13).
 """
 
 from __future__ import annotations
@@ -48,7 +48,15 @@ PROVIDED_BY = {  # imported name → distribution in src/requirements.txt
     "yaml": "PyYAML",
 }
 IMPLIED = {"boto3": ["botocore"]}  # pinned together: boto3 alone would take any newer botocore
+MODELS = ("boto3/data", "botocore/data")  # a directory per service of AWS
 STRIPPED = ("bin", "**/__pycache__", "**/tests", "boto3/examples", "**/*.pyi", "**/*.dist-info/RECORD")
+UNUSED = (  # parts of packages that no function imports; test_build.py imports what is left
+    "aws_lambda_powertools/event_handler",  # routing, and Swagger's pages
+    "cffi",  # of which cryptography's wheel needs only _cffi_backend
+    "pycparser",  # the same
+    "_yaml",  # PyYAML's old name
+    "pydantic/v1",
+)
 
 
 class BuildError(Exception):
@@ -79,7 +87,7 @@ def assemble(function: str, target: Path, blueprints: Path, runtime: Runtime | N
     known = read_blueprints(blueprints)
     target.mkdir(parents=True, exist_ok=True)
     if runtime:
-        _copy_tree(dependencies(requirements(foreign), runtime), target)
+        copy_packages(dependencies(requirements(foreign), runtime), target, imports.texts(files))
     for file in sorted(files | set(_resources(files))):
         destination = target / file.relative_to(SOURCE)
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +143,7 @@ def dependencies(pins: list[str], runtime: Runtime) -> Path:
     """A directory with these packages for the runtime, installed at most once."""
     if not pins:
         raise BuildError("a function without packages: is its handler empty?")
-    wanted = json.dumps([sorted(pins), runtime.platforms, runtime.python, STRIPPED])
+    wanted = json.dumps([sorted(pins), runtime.platforms, runtime.python, STRIPPED, UNUSED])
     key = f"{runtime.architecture}-{runtime.python}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
     cache = ROOT / "build" / "dependencies"
     with _locked(cache / f"{key}.lock"):
@@ -143,7 +151,7 @@ def dependencies(pins: list[str], runtime: Runtime) -> Path:
         if not ready.is_dir():
             unfinished = cache / f"{key}.unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
-            _install(pins, unfinished, runtime)
+            install(pins, unfinished, runtime)
             _strip(unfinished)
             unfinished.rename(ready)
     return ready
@@ -154,7 +162,7 @@ def compile_all(target: Path, runtime: Runtime) -> bool:
 
     Zip files carry no usable times, so only byte code that is never checked against them is used.
     """
-    python = _interpreter(runtime.python)
+    python = interpreter(runtime.python)
     if python is None:
         print(f"not compiled: no python{runtime.python} here; cold starts take longer", file=sys.stderr)
         return False
@@ -163,7 +171,7 @@ def compile_all(target: Path, runtime: Runtime) -> bool:
     return True
 
 
-def _interpreter(version: str) -> str | None:
+def interpreter(version: str) -> str | None:
     """A program that runs this minor version; a name on PATH alone may be a version manager's stub."""
     for program in (sys.executable, shutil.which(f"python{version}")):
         asked = [program, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"] if program else ["false"]
@@ -185,7 +193,8 @@ def zipped(directory: Path, archive: Path) -> Path:
     return archive
 
 
-def _install(pins: list[str], target: Path, runtime: Runtime) -> None:
+def install(pins: list[str], target: Path, runtime: Runtime) -> None:
+    """The packages as wheels for the runtime, whole: all that pip puts there."""
     platforms = [option for platform in runtime.platforms for option in ("--platform", platform)]
     command = [
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
@@ -198,7 +207,7 @@ def _install(pins: list[str], target: Path, runtime: Runtime) -> None:
 
 
 def _strip(directory: Path) -> None:
-    for pattern in STRIPPED:
+    for pattern in (*STRIPPED, *UNUSED):
         for path in list(directory.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -209,8 +218,15 @@ def _resources(files: Iterable[Path]) -> Iterator[Path]:
         yield from (p for p in directory.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc"))
 
 
-def _copy_tree(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, dirs_exist_ok=True)
+def copy_packages(source: Path, target: Path, named: set[str]) -> None:
+    """Without the models of services that are not named: a client's name stands somewhere as a text."""
+
+    def left_out(directory: str, entries: list[str]) -> list[str]:
+        if Path(directory).relative_to(source).as_posix() not in MODELS:
+            return []
+        return [entry for entry in entries if Path(directory, entry).is_dir() and entry not in named]
+
+    shutil.copytree(source, target, dirs_exist_ok=True, ignore=left_out)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,13 @@ def closure(module: str, source: Path) -> tuple[set[Path], set[str]]:
             todo += (one.module for one in read(found, source) if not one.typing)
             todo += (parent for parent in _parents(name) if file_of(parent, source))
     return files, foreign - sys.stdlib_module_names
+
+
+def texts(files: Iterable[Path]) -> set[str]:
+    """Every text that stands in these files by itself: a superset of the names that they look up."""
+    trees = (ast.parse(file.read_text("utf-8"), str(file)) for file in files)
+    constants = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {node.value for node in constants if isinstance(node.value, str)}
 
 
 def file_of(module: str, source: Path) -> Path | None:

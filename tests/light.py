@@ -27,11 +27,12 @@ from moto.dynamodb.models.table import Table
 
 from handlers import reconcile, webhook
 from local import send
-from qa_env import app, naming
+from qa_env import naming, runtime
 from qa_env.blueprint import Blueprint, index
 from qa_env.claims import Claims
 from qa_env.controller import Controller, Plan
 from qa_env.errors import NotReady
+from qa_env.looking import Seen
 from qa_env.model import Environment, Outputs, Slug
 from qa_env.receiver import Queue, Receiver
 from qa_env.store import DynamoStore
@@ -109,16 +110,18 @@ class Installation:
         self.sqs = self.aws.client("sqs")
         self.table = boto3.resource("dynamodb", region_name=self.aws.region).Table(self.world.table)
         self.store = DynamoStore(self.table)
-        self.watch = Watch(self.store, app.wake, self.clock)
-        claims = Claims(self.aws.client("elbv2"), self.store, self.blueprint, "qa-env")
-        waves = [[self.release]]
-        plan = Plan(claims, waves, waves, lambda env: [], branches=self.branches)
+        self.watch = Watch(self.store, runtime.wake, self.clock)
         self.controller = Controller(
-            self.store, {REPOSITORY: self.blueprint}, lambda _: plan, app.wake, clock=self.clock
+            self.store, {REPOSITORY: self.blueprint}, self._plan, runtime.wake, clock=self.clock
         )
         self.source = EventSource(self.sqs, self.queue, self._reconcile)
         self.receiver = Receiver([SECRET], index([self.blueprint]), Queue(self.queue, lambda: self.sqs).put)
         self._requests = itertools.count(1)
+
+    def _plan(self, blueprint: Blueprint) -> Plan:
+        claims = Claims(self.aws.client("elbv2"), self.store, blueprint, "qa-env", Seen())
+        waves = [[self.release]]
+        return Plan(claims, waves, waves, lambda env: [], branches=self.branches)
 
     def _reconcile(self, records: dict[str, Any]) -> Mapping[str, Any]:
         """Who dies answers nothing, and the message comes again when its visibility timeout is over."""
@@ -333,5 +336,5 @@ def installed(
         queue, dead = make_queues(aws.client("sqs"))
         aws.calls.clear()
         branches = FakeBranches() if asks_github else None
-        with patch.dict(os.environ, {"QA_ENV_QUEUE_URL": queue}), patch.object(app, "client", aws.client):
+        with patch.dict(os.environ, {"QA_ENV_QUEUE_URL": queue}), patch.object(runtime, "client", aws.client):
             yield Installation(aws, world, one_role(world, ports), queue, dead, clock, branches)

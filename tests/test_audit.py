@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from qa_env import app, census
 from qa_env.audit import GRACE, NEEDS_A_PERSON, Report
 from qa_env.errors import Blocked, NotReady
 from qa_env.model import Asked, Claim, Desired, Orphan, Phase, Slug, State
+from qa_env.tagged import Tagged
 from tests.installation import REPOSITORY, A, B, Installation, installed
 
 NOTHING = Report()
@@ -293,6 +295,19 @@ def test_a_listing_that_failed_adopts_nothing(qa: Installation, broken: str) -> 
     assert any("cannot be listed" in why for why in report.refused)
     qa.aws.clear_faults()
     assert qa.audit().adopted == [slug]
+
+
+def test_what_the_tagging_api_does_not_show_yet_is_found_by_its_kind(qa: Installation) -> None:
+    """Whose a listed thing is, it then says itself."""
+    (slug,) = settled(qa, "qa/foo")
+    watched = app.watched(qa.clients, qa.store, qa.blueprint)
+    tagged = Tagged(qa.aws.client, "qa-env")
+    shown = census.take(qa.store, [watched], tagged.things)
+    hidden = census.take(qa.store, [watched], list)
+    assert shown.found[slug].tagged
+    assert hidden.found[slug].tagged == {}
+    assert hidden.found[slug].things == shown.found[slug].things
+    assert {"target_group", "listener", "service", "pipeline"} <= hidden.found[slug].things
 
 
 def test_data_that_cannot_be_listed_adopts_nothing(qa: Installation) -> None:

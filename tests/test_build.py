@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import platform
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from scripts import build
+from scripts import build, expand, imports
 from scripts.build import BuildError, Runtime
 
 BLUEPRINT = """
@@ -35,7 +39,11 @@ pipeline:
   build_project: shop-build
 """
 MACHINES = {"arm64": ("aarch64", 0xB7), "x86_64": ("x86_64", 0x3E)}  # in file names, in ELF headers
+CLIENTS = {"elasticloadbalancing": "elbv2", "tag": "resourcegroupstaggingapi"}  # where IAM has another name
+NOT_CALLED = {"logs", "xray", "iam", "codeconnections", "codestar-connections", "ec2", "kms"}
+"""Rights that Lambda or the called service uses: no function has a client for them."""
 RUNNING = "{}.{}".format(*sys.version_info)
+HERE = Runtime("arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64", RUNNING)
 
 
 @pytest.fixture
@@ -88,8 +96,110 @@ def test_the_receivers_artefact_is_small(tmp_path: Path, blueprints: Path) -> No
     target = tmp_path / "artefact"
     build.assemble("WebhookFunction", target, blueprints, Runtime("arm64"))
     there = {path.name for path in target.iterdir()}
-    assert {"boto3", "aws_lambda_powertools", "handlers", "qa_env", "repositories.json"} <= there
-    assert not there & {"pydantic", "pymysql", "redis", "yaml", "cryptography", "blueprints", "bin"}
+    assert {"botocore", "aws_lambda_powertools", "handlers", "qa_env", "repositories.json"} <= there
+    assert not there & {"boto3", "pydantic", "pymysql", "redis", "yaml", "cryptography", "blueprints", "bin"}
+
+
+@pytest.mark.parametrize(
+    ("name", "without"),
+    [
+        ("Signals", {"pydantic", "yaml", "cryptography"}),
+        ("Deploy", {"pydantic", "yaml", "cryptography"}),
+        ("Sweep", {"cryptography"}),
+        ("Datastores", {"pydantic", "yaml"}),
+    ],
+)
+def test_what_only_the_worker_needs_is_not_in_others(name: str, without: set[str]) -> None:
+    _, packages = imports.closure(f"handlers.{name.lower()}", build.SOURCE)
+    assert "boto3" in packages
+    assert not packages & without
+
+
+@pytest.fixture(scope="module")
+def roles() -> dict[str, Any]:
+    """What the functions may do: their roles in the template."""
+    resources = expand.expanded()["Resources"]
+    return {
+        name: resources[resources[f"{name}Function"]["Properties"]["Role"]["Fn::GetAtt"][0]]
+        for name in build.FUNCTIONS
+    }
+
+
+@pytest.mark.parametrize("name", build.FUNCTIONS)
+def test_each_service_that_a_function_may_call_has_its_model(name: str, roles: dict[str, Any]) -> None:
+    """The roles are complete: `test_privilege.py` holds a life against them."""
+    allowed = {action.partition(":")[0] for action in _actions(roles[name]["Properties"]["Policies"])}
+    called = {CLIENTS.get(prefix, prefix) for prefix in allowed - NOT_CALLED}
+    files, _ = imports.closure(f"handlers.{name.lower()}", build.SOURCE)
+    assert called
+    assert called <= imports.texts(files)
+
+
+def _actions(value: Any) -> Iterator[str]:
+    """Every `Action` of a role's policies, wherever it stands."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _actions(one)
+    elif isinstance(value, dict):
+        actions = value.get("Action", [])
+        yield from [actions] if isinstance(actions, str) else actions
+        yield from _actions(list(value.values()))
+
+
+def test_a_client_is_asked_for_by_a_text_that_the_build_can_read() -> None:
+    """Wherever in the functions one is made; `runtime.client` itself is given the name."""
+    asked = [
+        (path.name, ast.unparse(call))
+        for name in build.FUNCTIONS
+        for path in imports.closure(f"handlers.{name.lower()}", build.SOURCE)[0]
+        for call in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func).rpartition(".")[2] in ("client", "create_client", "resource")
+        if call.args and not isinstance(call.args[0], ast.Constant)
+    ]
+    assert {file for file, _ in asked} == {"runtime.py"}, asked
+
+
+def test_models_of_other_services_are_left_out(tmp_path: Path, blueprints: Path) -> None:
+    """What stands beside them, endpoints and retry rules, stays."""
+    target = tmp_path / "artefact"
+    build.assemble("WebhookFunction", target, blueprints, HERE)
+    data = list((target / "botocore" / "data").iterdir())
+    assert {path.name for path in data if path.is_dir()} == {"sqs", "secretsmanager"}
+    assert {"endpoints.json", "partitions.json", "_retry.json"} <= {path.name for path in data}
+
+
+@pytest.mark.parametrize("name", ["Webhook", "Reconcile", "Datastores"])
+def test_what_is_left_of_the_packages_is_enough(tmp_path: Path, blueprints: Path, name: str) -> None:
+    """With nothing else to import from: every module of ours, every client, and a signature."""
+    target = tmp_path / "artefact"
+    build.assemble(f"{name}Function", target, blueprints, HERE)
+    models = [path.name for path in (target / "botocore" / "data").iterdir() if path.is_dir()]
+    ours = [path for top in ("handlers", "qa_env") for path in (target / top).rglob("*.py")]
+    modules = [str(path.relative_to(target).with_suffix("")).replace("/", ".") for path in ours]
+    script = (
+        "import importlib, sys, botocore.session\n"
+        f"for name in {modules}:\n"
+        "    importlib.import_module(name.removesuffix('.__init__'))\n"
+        f"for name in {models}:\n"
+        "    botocore.session.get_session().create_client(name)\n"
+        f"if {(target / 'cryptography').is_dir()}:\n"
+        "    from cryptography.hazmat.primitives import hashes\n"
+        "    from cryptography.hazmat.primitives.asymmetric import padding, rsa\n"
+        "    rsa.generate_private_key(65537, 2048).sign(b'', padding.PKCS1v15(), hashes.SHA256())\n"
+        "print(len(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script],  # without the environment's own packages
+        env={"PYTHONPATH": str(target), "AWS_DEFAULT_REGION": "eu-west-1", "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"handlers." + name.lower(), "qa_env.naming"} <= set(modules)
+    assert models
 
 
 def test_blueprints_are_built_in_and_examples_are_not(tmp_path: Path, blueprints: Path) -> None:
@@ -130,13 +240,26 @@ def test_every_module_of_an_artefact_imports(tmp_path: Path, blueprints: Path, n
 
 
 def test_byte_code_is_used_whatever_the_files_times_are(tmp_path: Path, blueprints: Path) -> None:
+    """The source is made useless after it was compiled, so whatever is imported came from byte code."""
     target = tmp_path / "artefact"
     build.assemble("WebhookFunction", target, blueprints, None)
     assert build.compile_all(target, Runtime(python=RUNNING))
+    for path in target.rglob("*.py"):
+        path.write_text("raise RuntimeError('compiled again')\n", "utf-8")
     for path in target.rglob("*"):
         os.utime(path, (315532800, 315532800))  # 1980, as zip files have it
-    (handler,) = target.glob("handlers/__pycache__/webhook.*.pyc")
-    assert int.from_bytes(handler.read_bytes()[4:8], "little") == 0b01, "unchecked hash"
+    script = "import handlers.webhook; print(handlers.webhook.__cached__)"
+    environment = {**os.environ, "PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).parent == target / "handlers" / "__pycache__"
 
 
 def test_no_byte_code_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from qa_env import naming
 from qa_env.blueprint import Blueprint
 from qa_env.claims import Claims
 from qa_env.errors import Blocked, NotReady, Stale
+from qa_env.looking import Seen
 from qa_env.model import Claim, Desired, Environment, port_key, port_scope
 from qa_env.store import DynamoStore
 from tests.making import REPOSITORY, A, blueprint, environment
@@ -49,7 +50,7 @@ class Place:
         return blueprint(load_balancers=balancers, roles=roles | {"worker": role}, **changes)
 
     def claims(self, made: Blueprint) -> Claims:
-        return Claims(self.aws.client("elbv2"), self.store, made, "qa-env")
+        return Claims(self.aws.client("elbv2"), self.store, made, "qa-env", Seen())
 
     def wished(self, branch: str) -> Environment:
         """An environment that was wished for, or the one that already was."""
@@ -146,6 +147,24 @@ class TestPorts:
         made = place.blueprint("10001-10001", "20001-20001")
         assert ports(place, place.claim(made, "qa/foo")) == [(1, 10001), (2, 20001)]
 
+    def test_those_with_too_few_free_ports_are_not_asked(self) -> None:
+        """An odd port that is left over on each of many load balancers costs the others no call."""
+        with strict_aws() as aws:
+            place = Place(aws, aws.world(load_balancers=3))
+            made = place.blueprint("10001-10002", "20001-20003", "30001-30009")
+            place.claim(made, "qa/first")
+            place.claim(made, "qa/second")
+            aws.calls.clear()
+            assert ports(place, place.claim(made, "qa/foo")) == [(3, 30001), (3, 30002)]
+            asked = {call.params["LoadBalancerArn"] for call in aws.calls_to("DescribeListeners")}
+            assert place.world.load_balancers[1].arn not in asked
+
+    def test_a_port_left_over_is_taken_where_no_load_balancer_has_room_for_all(self, place: Place) -> None:
+        """Those with room for all turn out to have foreign listeners."""
+        made = place.blueprint("10001-10001", "20001-20002")
+        place.listen(2, 20001)
+        assert sorted(ports(place, place.claim(made, "qa/foo"))) == [(1, 10001), (2, 20002)]
+
     def test_foreign_listeners_are_avoided(self, place: Place) -> None:
         """A port that somebody else listens on is not free."""
         place.listen(1, 10001)
@@ -226,9 +245,12 @@ class TestPorts:
         rival, thieves = place.wished("qa/rival"), iter([10001, 10002])
 
         def steal(event: Any) -> None:
-            if event.name == "elbv2:DescribeListeners" and event.done and (port := next(thieves, None)):
+            claims = f"claim#{place.scope(1)}"
+            looked = event.name == "dynamodb:Query" and event.done
+            if looked and event.params["ExpressionAttributeValues"] == {":pk": claims}:
                 nonlocal rival
-                rival = place.store.claim(rival, {f"port/x{port}": Claim(place.scope(1), str(port))})
+                for port in itertools.islice(thieves, 1):
+                    rival = place.store.claim(rival, {f"port/x{port}": Claim(place.scope(1), str(port))})
 
         place.aws.on_call(steal)
         ((_, port),) = ports(place, place.claim(made, "qa/foo"))

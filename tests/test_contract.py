@@ -268,13 +268,13 @@ def test_a_page_that_another_teardown_deletes_first_is_gone(qa: Installation) ->
     qa.settle()
     elbv2 = qa.aws.client("elbv2")
     name = naming.curtain_target_group("qa-env", qa.world.load_balancer.arn)
-    curtain, env = CURTAIN.of(qa), qa.env(slug)
+    env = qa.env(slug)
     assert elbv2.describe_target_groups(Names=[name])["TargetGroups"][0]["LoadBalancerArns"] == []
     qa.aws.fail("DeleteTargetGroup", error="AccessDenied")
     with pytest.raises(Blocked):
-        curtain.delete(env)
+        CURTAIN.of(qa).delete(env)
     qa.aws.fail("DeleteTargetGroup", error="AccessDenied", after=True)
-    curtain.delete(env)
+    CURTAIN.of(qa).delete(env)
     with pytest.raises(elbv2.exceptions.TargetGroupNotFoundException):
         elbv2.describe_target_groups(Names=[name])
 

@@ -22,10 +22,10 @@ SOURCE = Path(__file__).parents[1] / "src"
 # Who alone may import a library. The longest name counts: botocore.exceptions has a row of its own.
 LIBRARIES = {
     "aws_lambda_powertools": ("handlers",),
-    "boto3": ("qa_env.app", "qa_env.receiver", "qa_env.cli.installation"),
-    "botocore": ("qa_env.app", "qa_env.receiver", "qa_env.cli.installation"),
+    "boto3": ("qa_env.runtime", "qa_env.cli.installation"),
+    "botocore": ("qa_env.runtime", "qa_env.receiver", "qa_env.cli.installation"),
     "botocore.exceptions": (
-        *("qa_env.app", "qa_env.receiver", "qa_env.aws", "qa_env.store", "qa_env.cli", "qa_env.doctor"),
+        *("qa_env.receiver", "qa_env.aws", "qa_env.store", "qa_env.cli", "qa_env.doctor"),
     ),
     "cryptography": ("qa_env.github_api", "qa_env.page.identity"),
     "pydantic": ("qa_env.blueprint",),
@@ -37,6 +37,7 @@ LIBRARIES = {
 MODULES = {
     "handlers": (),
     "qa_env.app": ("handlers",),
+    "qa_env.runtime": ("handlers", "qa_env.app"),
     "qa_env.receiver": ("handlers", "qa_env.doctor"),
     "qa_env.controller": ("handlers", "qa_env.app"),
     "qa_env.resources": ("qa_env.app",),
@@ -59,7 +60,10 @@ NEVER = {
     "qa_env.reports": ("qa_env.store", "qa_env.claims", "qa_env.watch"),
 }
 ENVIRONMENT = re.compile(r"\bos\.(environb?|getenvb?|putenv)\b|from os import .*\b(environ|getenv)")
-READS_ENVIRONMENT = ("qa_env.app", "qa_env.receiver", "qa_env.cli.installation", "qa_env.cli.main")
+READS_ENVIRONMENT = (
+    *("qa_env.app", "qa_env.runtime", "qa_env.receiver", "qa_env.trace", "qa_env.cli.installation"),
+    "qa_env.cli.main",
+)
 
 
 def violations(source: Path) -> list[str]:
@@ -74,7 +78,9 @@ def violations(source: Path) -> list[str]:
             if not (one.typing or one.late) and imports.file_of(one.module, source):
                 graph[name].add(one.module)
         if not _within(name, READS_ENVIRONMENT) and ENVIRONMENT.search(path.read_text("utf-8")):
-            found.append(f"{name}: reads the process environment, which is the business of app and receiver")
+            found.append(
+                f"{name}: reads the process environment, which is the business of runtime, app and receiver"
+            )
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -119,11 +125,11 @@ def test_there_is_something_to_check() -> None:
 
 
 def test_the_receiver_imports_little() -> None:
-    """No YAML, no pydantic, nothing that could make a resource: it is public and should start fast."""
+    """No YAML, pydantic or boto3, nothing that makes a resource: it is public and should start fast."""
     files, libraries = imports.closure("handlers.webhook", SOURCE)
-    assert libraries == {"aws_lambda_powertools", "boto3", "botocore"}
+    assert libraries == {"aws_lambda_powertools", "botocore"}
     modules = {path.stem for path in files if path.parent.name == "qa_env"} - {"__init__"}
-    assert modules == {"errors", "github", "model", "naming", "receiver", "redaction"}
+    assert modules == {"errors", "github", "model", "naming", "receiver", "redaction", "trace"}
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,13 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("secretsmanager:GetSecretValue", {"SecretId": "stg/é"}),
     ("ssm:GetParameter", {"Name": "/qa/github"}),
     ("sqs:SendMessage", {"QueueUrl": f"https://sqs.example.com/{ACCOUNT}/q.fifo", "MessageBody": "&=%"}),
+    (
+        "sqs:SendMessageBatch",
+        {
+            "QueueUrl": f"https://sqs.example.com/{ACCOUNT}/q.fifo",
+            "Entries": [{"Id": "0", "MessageBody": "&=%", "MessageGroupId": "qa-foo"}],
+        },
+    ),
     ("lambda:Invoke", {"FunctionName": "qa-env-datastores", "Payload": b"{}"}),
     ("ecr:ListImages", {"repositoryName": "sample-app"}),
     ("codepipeline:GetPipeline", {"name": "qa-foo"}),

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
+from botocore.session import Session
 
-from qa_env import app, receiver
+from qa_env import receiver, runtime
 from tests.canaries import AWS_SESSION_TOKEN
 
 REASON = (
@@ -20,10 +21,10 @@ REASON = (
 AS_XML = f"<E><Error><Code>SignatureDoesNotMatch</Code><Message>{REASON}</Message></Error></E>"
 AS_JSON = json.dumps({"__type": "SignatureDoesNotMatch", "message": REASON})
 CLIENTS: dict[str, Callable[[], Any]] = {
-    "elbv2": lambda: app.client("elbv2"),
-    "dynamodb": lambda: app.store().table.meta.client,
-    "sqs": receiver._sqs,
-    "secretsmanager": receiver._secrets_manager,
+    "elbv2": lambda: runtime.client("elbv2"),
+    "dynamodb": lambda: runtime.store().table.meta.client,
+    "sqs": lambda: receiver._sqs(Session()),
+    "secretsmanager": lambda: receiver._secrets_manager(Session()),
 }
 READS: dict[str, Callable[[Any], Any]] = {
     "elbv2": lambda client: client.describe_load_balancers(),
@@ -41,11 +42,11 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_SESSION_TOKEN", AWS_SESSION_TOKEN)
     monkeypatch.setenv("QA_ENV_TABLE", "table")
-    app.client.cache_clear()
-    app.store.cache_clear()
+    runtime.client.cache_clear()
+    runtime.store.cache_clear()
     yield
-    app.client.cache_clear()
-    app.store.cache_clear()
+    runtime.client.cache_clear()
+    runtime.store.cache_clear()
 
 
 class Refusal(AWSResponse):

@@ -63,7 +63,7 @@ def count(aws: StrictAWS, group: str, minutes_ago: float, requests: float) -> No
 
 
 def look(aws: StrictAWS, store: MemoryStore) -> list[str]:
-    return list(Visits(aws.client("cloudwatch"), store).look(NOW.timestamp()))
+    return list(Visits(aws.client("cloudwatch"), store).look(store.all(), NOW.timestamp()))
 
 
 def visited(store: MemoryStore, slug: str) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from qa_env.errors import Rejected, Stale
 from qa_env.model import Asked, Built, Condition, Desired, Phase, Slug, State, Wish
-from qa_env.watch import RECHECK_MINUTES, RETRY_MINUTES, Watch
+from qa_env.watch import NOT_SETTLED, RECHECK_MINUTES, RETRY_MINUTES, Watch
 from tests.fakes import MemoryStore
 from tests.making import A, B, environment, said
 
@@ -44,6 +44,18 @@ def woken() -> Woken:
 def long(state: State, **changes: Any) -> Condition:
     """A condition that began hours before the first tick."""
     return replace(said(state), since="2026-11-01T20:00:00+00:00", **changes)
+
+
+def test_a_tick_wakes_all_at_once_where_that_can_be_done(woken: Woken) -> None:
+    """Each with its own reason, and nobody twice."""
+    together: list[tuple[Slug, str]] = []
+    watch = replace(woken.watch, wake_all=together.extend)
+    woken.add("qa-foo", long(WAITING))
+    woken.add("qa-bar", long(READY))
+    minutes = range(29_893_100, 29_893_100 + HOUR)
+    assert [slug for minute in minutes for slug in watch.sweep(minute)] == [slug for slug, _ in together]
+    assert woken.queue == []
+    assert Counter(together) == {("qa-foo", NOT_SETTLED): HOUR, ("qa-bar", "a look at what is settled"): 1}
 
 
 @pytest.mark.parametrize(

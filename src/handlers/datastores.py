@@ -7,6 +7,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from qa_env import runtime
 from qa_env.datastores import Datastores
 
 logger = Logger(service="datastores")
@@ -28,6 +29,4 @@ def handler(event: dict[str, Any], context: Any, *, datastores: Datastores | Non
 
 @cache
 def _datastores() -> Datastores:
-    from qa_env import app
-
-    return Datastores(app.secret_reader())
+    return Datastores(runtime.secret_reader())

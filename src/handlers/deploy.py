@@ -10,7 +10,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from qa_env import app
+from qa_env import runtime, trace
 from qa_env.deployment import Job, Outcome, Verdict, is_overtaken, job_id, judge, read_job
 from qa_env.errors import Stale
 from qa_env.watch import Watch
@@ -24,14 +24,15 @@ def handler(
     event: dict[str, Any], context: Any, *, watch: Watch | None = None, codepipeline: Any = None
 ) -> dict[str, Any]:
     """Puts the job's result and answers with it."""
-    client = codepipeline or app.client("codepipeline")
+    client = codepipeline or runtime.client("codepipeline")
     token = ""
     try:
         job = read_job(event)
     except ValueError as error:
         verdict = Verdict(Outcome.FAILED, str(error))
     else:
-        verdict, token = _round(job, watch or app.watch())
+        with trace.about("deploy", environment=job.slug):
+            verdict, token = _round(job, watch or runtime.watch())
     logger.info("deploy", job=job_id(event), outcome=verdict.outcome, said=verdict.message)
     _answer(client, job_id(event), verdict, token)
     return {"outcome": verdict.outcome, "message": verdict.message}

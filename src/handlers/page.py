@@ -8,7 +8,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from qa_env import app
+from qa_env import blueprint, runtime
 from qa_env.blueprint import Blueprint
 from qa_env.model import Slug
 from qa_env.page import alb, lookup, routes
@@ -32,13 +32,13 @@ def handler(
     """Answers an ALB target request; whatever goes wrong is a page as well."""
     request = alb.request(event)
     try:
-        records = store or app.store()
-        known = places or lookup.Places(app.installation(), app.load_balancers())
+        records = store or runtime.store()
+        known = places or _places()
         site = routes.Site(
             records,
-            Watch(records, wake or app.wake),
+            Watch(records, wake or runtime.wake),
             known,
-            app.all_blueprints() if blueprints is None else blueprints,
+            blueprint.built_in() if blueprints is None else blueprints,
             identity or _identity(known.load_balancers),
         )
         page = site.answer(request)
@@ -46,6 +46,12 @@ def handler(
         logger.exception("the page cannot be shown", extra={"path": request.path[:200]})
         page = routes.broken(request)
     return alb.answer(event, request, page)
+
+
+def _places() -> lookup.Places:
+    """Every load balancer of every blueprint."""
+    balancers = {lb.arn for one in blueprint.built_in().values() for lb in one.load_balancers}
+    return lookup.Places(runtime.installation(), tuple(sorted(balancers)))
 
 
 @functools.cache

@@ -10,9 +10,10 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-from qa_env import app, gauges
+from qa_env import blueprint, gauges, runtime
 from qa_env.blueprint import Blueprint
 from qa_env.gauges import Gauge
+from qa_env.model import Environment
 from qa_env.visits import EVERY_MINUTES, Visits
 from qa_env.watch import Watch
 
@@ -31,13 +32,13 @@ def handler(
     """Answers with the slugs that were woken."""
     now = time.time()
     minute = int(now // 60)
-    watch = watch or app.watch()
+    watch = watch or runtime.watch()
     environments = list(watch.store.all())
     woken = watch.sweep(minute, environments)
     logger.info("swept", woken=len(woken))
-    _measure(gauges.of(environments, app.all_blueprints().values() if blueprints is None else blueprints))
+    _measure(gauges.of(environments, blueprint.built_in().values() if blueprints is None else blueprints))
     if minute % EVERY_MINUTES == 0:
-        _look_for_visits(visits, now)
+        _look_for_visits(visits, environments, now)
     return {"woken": woken}
 
 
@@ -49,10 +50,10 @@ def _measure(measured: Iterable[Gauge]) -> None:
                 metric.add_dimension("phase", gauge.phase)
 
 
-def _look_for_visits(visits: Visits | None, now: float) -> None:
+def _look_for_visits(visits: Visits | None, environments: Collection[Environment], now: float) -> None:
     """That nobody can say who was visited is no reason not to sweep."""
     try:
-        seen = (visits or app.visits()).look(now)
+        seen = (visits or Visits(runtime.client("cloudwatch"), runtime.store())).look(environments, now)
     except Exception:
         logger.exception("the load balancers' counts cannot be read")
     else:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import time
 import uuid
 from functools import cache
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from qa_env import trace
 from qa_env.errors import Rejected
 from qa_env.receiver import Receiver, build
 
@@ -24,6 +26,7 @@ _receiver = cache(build)
 
 def handler(event: dict[str, Any], context: Any, *, receiver: Receiver | None = None) -> dict[str, Any]:
     """Take one delivery (Function URL, payload 2.0)."""
+    began = time.time()
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     delivery = headers.get("x-github-delivery", "")[:64]
     keys: dict[str, Any] = {"delivery": delivery, "event": headers.get("x-github-event", "")[:64]}
@@ -37,6 +40,8 @@ def handler(event: dict[str, Any], context: Any, *, receiver: Receiver | None = 
         logger.warning("refusing a delivery: %s", refusal, **keys)
         return _answer(refusal.status, {"error": str(refusal)})
     slugs = [change.slug for change in reception.changes]
+    for slug in slugs:
+        trace.record("delivery", began, annotations={"environment": slug, "delivery": delivery})
     keys |= {"environment": ",".join(slugs)} if slugs else {}
     logger.info("received a delivery: %s", reception.message, **keys)
     return _answer(reception.status, {"message": reception.message} | ({"slugs": slugs} if slugs else {}))

@@ -1,6 +1,6 @@
-"""The one place that reads the process environment and makes clients (the receiver has its own, lighter).
+"""What the worker and the audit are made of: every resource of every blueprint, and the loop over them.
 
-Clients are made at the first use and kept for the sandbox's life.
+What a function has at hand without knowing any resource is in `runtime.py`.
 """
 
 from __future__ import annotations
@@ -8,17 +8,12 @@ from __future__ import annotations
 import functools
 import json
 import os
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
-
-from qa_env import aws, calls, redaction
 from qa_env import blueprint as blueprints
+from qa_env import runtime
 from qa_env.audit import Audit
 from qa_env.blueprint import Blueprint, GitHub
 from qa_env.blueprint import Slack as SlackSettings
@@ -28,7 +23,8 @@ from qa_env.claims import Claims
 from qa_env.controller import Controller, Plan
 from qa_env.datacall import LambdaDatastores
 from qa_env.github_api import GitHub as GitHubApi
-from qa_env.model import Environment, Resource, Slug, State, port_key
+from qa_env.looking import Once, Seen
+from qa_env.model import Environment, Resource, State, port_key
 from qa_env.redelivery import Redelivery
 from qa_env.reports.commit_status import CommitStatus
 from qa_env.reports.deployment import Deployment
@@ -47,20 +43,8 @@ from qa_env.resources.service import Service
 from qa_env.resources.target_group import TargetGroup
 from qa_env.resources.task_definition import TaskDefinition
 from qa_env.slack_api import Slack as SlackApi
-from qa_env.store import DynamoStore, Store
+from qa_env.store import Store
 from qa_env.tagged import Tagged
-from qa_env.visits import Visits
-from qa_env.watch import Watch
-
-ROOT = Path(__file__).parent.parent
-USUAL = Config(
-    retries={"mode": "standard", "max_attempts": 5},
-    connect_timeout=3,
-    read_timeout=15,
-    max_pool_connections=25,
-)
-# A repeated invocation would start a second purge beside the first, so this one is not retried.
-PATIENT = Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=3, read_timeout=70)
 
 Waves = list[list[Resource]]
 
@@ -84,11 +68,15 @@ class Clients:
 
 
 def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
-    """One repository's resources, in waves: what needs something stands behind what gives it."""
+    """One repository's resources for one pass, in waves: what needs something stands behind what gives it.
+
+    They share what they see, so a plan must not outlive its pass.
+    """
+    once = Seen()
     github = _github(clients, blueprint.github) if blueprint.github else None
     branches = GitHubBranches(github) if github else None
     roles, web = set(blueprint.roles), set(blueprint.web_roles)
-    of = functools.partial(_role_resources, clients, blueprint)
+    of = functools.partial(_role_resources, clients, blueprint, once)
     data, accounts = _data(clients, store, blueprint), _accounts(clients, store, blueprint)
     own = accounts if blueprint.database and blueprint.database.accounts == "own" else []
     pipeline = _pipeline(clients, blueprint)
@@ -97,7 +85,7 @@ def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
     if blueprint.pipeline.start == "checks" and branches:
         gate = [Checks(branches, blueprint.pipeline.required_checks)]
     return Plan(
-        claims=Claims(clients.client("elbv2"), store, blueprint, clients.installation),
+        claims=Claims(clients.client("elbv2"), store, blueprint, clients.installation, once),
         build=[
             [*gate, *data, *of(TargetGroup, web)],
             own,
@@ -115,13 +103,15 @@ def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
 def watched(clients: Clients, store: Store, blueprint: Blueprint) -> Watched:
     """What the audit lists of one repository: one resource of each kind, as a kind is listed whole.
 
-    A curtain goes with its listener; task definitions cost a call each, and the tagging API shows them.
+    A curtain goes with its listener; task definitions cost a call each, and the tagging API shows them. Of
+    data the names are listed, and of accounts the tagging API shows the secrets.
     """
     one = plan(clients, store, blueprint)
     kinds = {resource.kind: resource for wave in one.tear_down for resource in wave}
-    listed = [thing for kind, thing in kinds.items() if kind not in (Curtain.kind, TaskDefinition.kind)]
-    data = [d for d in listed if isinstance(d, Schema | Keyspace | Account)]
-    return Watched(blueprint, listed, data, one.branches)
+    data = [d for d in kinds.values() if isinstance(d, Schema | Keyspace | Account)]
+    left_out = {Curtain.kind, TaskDefinition.kind, *(one.kind for one in data)}
+    things = [thing for kind, thing in kinds.items() if kind not in left_out]
+    return Watched(blueprint, things, data, one.branches)
 
 
 def _retired(
@@ -156,11 +146,15 @@ def _role_waves(of: Callable[..., list[Resource]], roles: set[str], beside: list
     ]
 
 
-def _role_resources(clients: Clients, blueprint: Blueprint, kind: type, roles: set[str]) -> list[Resource]:
+def _role_resources(
+    clients: Clients, blueprint: Blueprint, once: Once, kind: type, roles: set[str]
+) -> list[Resource]:
     made: dict[type, Callable[[str], Resource]] = {
-        TargetGroup: lambda role: TargetGroup(clients.client("elbv2"), blueprint, clients.installation, role),
+        TargetGroup: lambda role: TargetGroup(
+            clients.client("elbv2"), blueprint, clients.installation, role, once
+        ),
         Listener: lambda role: Listener(
-            clients.client("elbv2"), blueprint, clients.installation, clients.read_secret, role
+            clients.client("elbv2"), blueprint, clients.installation, clients.read_secret, role, once
         ),
         Curtain: lambda role: Curtain(
             clients.client("elbv2"),
@@ -169,11 +163,12 @@ def _role_resources(clients: Clients, blueprint: Blueprint, kind: type, roles: s
             clients.page_function,
             clients.read_secret,
             role,
+            once,
         ),
         TaskDefinition: lambda role: TaskDefinition(
-            clients.client("ecs"), blueprint, clients.installation, role
+            clients.client("ecs"), blueprint, clients.installation, role, once
         ),
-        Service: lambda role: Service(clients.client("ecs"), blueprint, clients.installation, role),
+        Service: lambda role: Service(clients.client("ecs"), blueprint, clients.installation, role, once),
     }
     return [made[kind](role) for role in sorted(roles)]
 
@@ -237,82 +232,15 @@ def _slack(clients: Clients, settings: SlackSettings) -> SlackApi:
 
 
 @functools.cache
-def client(service: str) -> Any:
-    """A boto3 client, made once. (The stubs know only literal names, hence the ignore.)"""
-    made = boto3.client(service, config=PATIENT if service == "lambda" else USUAL)  # type: ignore[call-overload]
-    return calls.logged(redaction.redacting(made))
-
-
-@functools.cache
-def store() -> DynamoStore:
-    """The table named by QA_ENV_TABLE."""
-    table = boto3.resource("dynamodb", config=USUAL).Table(os.environ["QA_ENV_TABLE"])
-    calls.logged(redaction.redacting(table.meta.client))
-    return DynamoStore(table)
-
-
-@functools.cache
-def all_blueprints() -> dict[str, Blueprint]:
-    """The blueprints that were built into the function."""
-    return blueprints.load(ROOT / "blueprints")
-
-
-@functools.cache
-def installation() -> str:
-    """The name that all owner tags carry."""
-    return os.environ["QA_ENV_INSTALLATION"]
-
-
-def load_balancers() -> tuple[str, ...]:
-    """Every load balancer of every blueprint."""
-    return tuple(sorted({lb.arn for one in all_blueprints().values() for lb in one.load_balancers}))
-
-
-def wake(slug: Slug, why: str) -> None:
-    """Put a slug on the queue."""
-    send(slug, {"why": why})
-
-
-def send(slug: Slug, message: Mapping[str, Any]) -> None:
-    """Put a message on the queue. Never de-duplicated: a wake-up during a pass must cause another one."""
-    client("sqs").send_message(
-        QueueUrl=os.environ["QA_ENV_QUEUE_URL"],
-        MessageBody=json.dumps({"slug": slug, **message}),
-        MessageGroupId=slug,
-        MessageDeduplicationId=uuid.uuid4().hex,
-    )
-
-
-def postpone(receipt: str, seconds: int) -> None:
-    """Let a message that failed come back after so many seconds."""
-    client("sqs").change_message_visibility(
-        QueueUrl=os.environ["QA_ENV_QUEUE_URL"], ReceiptHandle=receipt, VisibilityTimeout=seconds
-    )
-
-
-def secret_reader() -> Callable[[str], str]:
-    """Reads `secretsmanager:<id>` and `ssm:<name>`; the text is the secret, so it is never logged."""
-
-    def read(reference: str) -> str:
-        kind, _, name = reference.partition(":")
-        with aws.doing(f"reading {reference}"):
-            if kind == "secretsmanager":
-                return str(client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])
-            return str(client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
-
-    return read
-
-
-@functools.cache
 def clients() -> Clients:
     """For the functions that reach all of AWS. What only reads needs no names of functions."""
     return Clients(
-        client=client,
-        installation=installation(),
+        client=runtime.client,
+        installation=runtime.installation(),
         deploy_function=os.environ.get("QA_ENV_DEPLOY_FUNCTION", ""),
         page_function=os.environ.get("QA_ENV_PAGE_FUNCTION_ARN", ""),
-        datastores=LambdaDatastores(client("lambda"), os.environ["QA_ENV_DATASTORES_FUNCTION"]),
-        read_secret=secret_reader(),
+        datastores=LambdaDatastores(runtime.client("lambda"), os.environ["QA_ENV_DATASTORES_FUNCTION"]),
+        read_secret=runtime.secret_reader(),
     )
 
 
@@ -320,18 +248,18 @@ def clients() -> Clients:
 def audit() -> Audit:
     """For the function that compares what there is with what is known."""
     return Audit(
-        store(),
-        [watched(clients(), store(), blueprint) for blueprint in all_blueprints().values()],
-        Tagged(client, installation()),
+        runtime.store(),
+        [watched(clients(), runtime.store(), blueprint) for blueprint in blueprints.built_in().values()],
+        Tagged(runtime.client, runtime.installation()),
         _redeliveries(os.environ["QA_ENV_WEBHOOK_URL"]),
-        send,
+        runtime.send,
     )
 
 
 def _redeliveries(webhook_url: str) -> list[Redelivery]:
     """One for each set of credentials."""
     repositories: dict[tuple[str, str], list[str]] = {}
-    for blueprint in all_blueprints().values():
+    for blueprint in blueprints.built_in().values():
         if blueprint.github:
             known_by = (blueprint.github.api_url, blueprint.github.secret)
             repositories.setdefault(known_by, []).append(blueprint.repository)
@@ -342,22 +270,10 @@ def _redeliveries(webhook_url: str) -> list[Redelivery]:
 @functools.cache
 def controller() -> Controller:
     """The whole loop, for the function that may do all of it."""
-    plans = {name: plan(clients(), store(), blueprint) for name, blueprint in all_blueprints().items()}
     return Controller(
-        store(),
-        all_blueprints(),
-        lambda blueprint: plans[blueprint.repository],
-        wake,
+        runtime.store(),
+        blueprints.built_in(),
+        lambda blueprint: plan(clients(), runtime.store(), blueprint),
+        runtime.wake,
         apart=float(os.environ["QA_ENV_SECOND_LOOK_SECONDS"]),
     )
-
-
-@functools.cache
-def watch() -> Watch:
-    """For functions that only look at records and wake."""
-    return Watch(store(), wake)
-
-
-def visits() -> Visits:
-    """For the sweep: who came when."""
-    return Visits(client("cloudwatch"), store())

@@ -8,6 +8,7 @@ Schema for editors, `… check FILE…` validates, `… index DIR` prints what t
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 import json
 import re
@@ -419,6 +420,12 @@ def load(directory: Path) -> dict[str, Blueprint]:
     read = {path.name: read_file(path, path.name) for path in files}
     _refuse_shared(read)
     return {blueprint.repository: blueprint for blueprint in read.values()}
+
+
+@functools.cache
+def built_in() -> dict[str, Blueprint]:
+    """The blueprints that were built into the function."""
+    return load(Path(__file__).parents[1] / "blueprints")
 
 
 def read_file(path: Path, name: str) -> Blueprint:

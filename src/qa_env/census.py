@@ -1,15 +1,16 @@
 """What there is in the world, per environment: by tag, by kind, by claim and by the names of data.
 
 Listing by kind finds what the tagging API does not show (data, images, what it has not indexed yet), listing
-by tag finds what the blueprint no longer knows.
+by tag finds what the blueprint no longer knows. Both together cost few calls: whose a listed thing is, the
+tagging API has said a hundred at a time, and only the rest is asked for its tags.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from qa_env import naming
 from qa_env.blueprint import Blueprint
@@ -33,6 +34,14 @@ NAMED = frozenset({"schema", "keyspace", "image", "account"})
 """Kinds that are found by name: it alone does not prove that a thing was ours. (A secret's tag does.)"""
 
 
+@runtime_checkable
+class Named(Protocol):
+    """A resource whose things are listed by ARN or name, and asked for their tags by further calls."""
+
+    def whose(self, known: Mapping[str, Slug]) -> Iterator[Slug]:
+        """As `owners`, without asking for the tags of what is `known`: ARN → whose it is."""
+
+
 class Data(Resource, Protocol):
     """A resource whose things are known by claim and name only."""
 
@@ -42,7 +51,7 @@ class Data(Resource, Protocol):
 
 @dataclass(frozen=True)
 class Watched:
-    """One repository: a resource of each kind, those of them that are data, and where its branches are."""
+    """One repository: a resource of each kind that is no data, those that are, and where its branches are."""
 
     blueprint: Blueprint
     things: Sequence[Resource]
@@ -91,19 +100,25 @@ class Census:
     def of(self, slug: Slug, repository: str) -> Found:
         return self.found.setdefault(slug, Found(repository))
 
+    @property
+    def tagged(self) -> dict[str, Slug]:
+        """What the tagging API shows: ARN → whose it is."""
+        return {arn: slug for slug, found in self.found.items() for arn in found.tagged}
+
 
 def take(store: Store, watched: Sequence[Watched], tagged: Callable[[], Iterable[Thing]]) -> Census:
     """List everything. What cannot be listed is said in `failed` and stops no other listing."""
     census = Census()
     _try(census, "things by tag", partial(_by_tag, census, tagged))
+    known = census.tagged
     for one in watched:
         repository = one.blueprint.repository
         _try(census, f"the claims of {repository}", partial(_by_claim, census, store, one))
         for thing in one.things:
             what = f"the {thing.kind.replace('_', ' ')}s of {repository}"
-            _try(census, what, partial(_by_kind, census, one, thing))
+            _try(census, what, partial(_by_kind, census, one, thing, known))
         for data in one.data:
-            what = f"unclaimed names ({data.kind}) of {repository}"
+            what = f"the names ({data.kind}) of {repository}"
             _try(census, what, partial(_by_name, census, store, one, data))
     return census
 
@@ -131,19 +146,22 @@ def _by_claim(census: Census, store: Store, one: Watched) -> None:
                 mine.is_claimed = True
 
 
-def _by_kind(census: Census, one: Watched, thing: Resource) -> None:
-    for slug in thing.owners():
+def _by_kind(census: Census, one: Watched, thing: Resource, known: Mapping[str, Slug]) -> None:
+    for slug in thing.whose(known) if isinstance(thing, Named) else thing.owners():
         if one.covers(slug):
             census.of(slug, one.blueprint.repository).things.add(thing.kind)
 
 
 def _by_name(census: Census, store: Store, one: Watched, data: Data) -> None:
-    for claim, slug in data.found():
-        if store.holder(claim):
-            continue
-        if slug is None or not one.covers(slug):
+    """Claims are read after the data: what is there by then was claimed before it was made."""
+    found = list(data.found())
+    taken = {scope: store.taken(scope) for scope in {claim.scope for claim, _ in found}}
+    for claim, slug in found:
+        is_claimed = claim.name in taken[claim.scope]
+        if slug and one.covers(slug):
+            mine = census.of(slug, one.blueprint.repository)
+            mine.things.add(data.kind)
+            if not is_claimed:
+                mine.claims.setdefault(CLAIM_KEYS[claim.scope], claim)
+        elif not is_claimed:
             census.nobodys.append(f"{claim} is nobody's")
-            continue
-        mine = census.of(slug, one.blueprint.repository)
-        mine.things.add(data.kind)
-        mine.claims.setdefault(CLAIM_KEYS[claim.scope], claim)

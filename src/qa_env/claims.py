@@ -6,14 +6,16 @@ account decide how many fit (facts B1-1, B1-2). An environment keeps what it hol
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from qa_env import aws, elbv2, naming
 from qa_env.blueprint import Blueprint, LoadBalancer, data_name
 from qa_env.errors import Blocked, NotReady
+from qa_env.looking import Once, afresh, at_once
 from qa_env.model import (
     REDIS,
     REDIS_DATABASES,
@@ -30,9 +32,13 @@ from qa_env.store import Store, Taken
 
 if TYPE_CHECKING:
     from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
+    from mypy_boto3_elbv2.type_defs import ListenerTypeDef, TargetGroupTypeDef
 
 KIND = "claims"
 ATTEMPTS = 5
+
+Held = dict[str, list[tuple[Slug, str, Claim]]]
+"""Scope → who holds what of it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Claims:
     store: Store
     blueprint: Blueprint
     installation: str
+    once: Once = afresh
 
     def ensure(self, env: Environment) -> tuple[Environment, Outputs]:
         """The environment with everything it must hold; Blocked if something cannot be had.
@@ -65,39 +72,57 @@ class Claims:
     def _missing(self, env: Environment, turn: int) -> Iterator[tuple[str, Claim]]:
         roles = [role for role in self.blueprint.web_roles if port_key(role) not in env.claims]
         numbered = self.blueprint.redis.mode == "database" and REDIS not in env.claims
-        regained = self._regained(env) if roles or numbered else {}
+        held = self._held(env, roles) if roles or numbered else {}
+        regained = dict(self._regained(env, roles, held))
         yield from regained.items()
-        yield from self._names(replace(env, claims={**env.claims, **regained}), turn)
+        yield from self._names(replace(env, claims={**env.claims, **regained}), turn, held)
         roles = [role for role in roles if port_key(role) not in regained]
         if roles:
-            yield from zip(map(port_key, roles), self._ports(roles, turn), strict=True)
+            yield from zip(map(port_key, roles), self._ports(roles, turn, held), strict=True)
 
-    def _regained(self, env: Environment) -> dict[str, Claim]:
-        """What it still holds though its record was lost: so its address stays, and no place is lost."""
+    def _held(self, env: Environment, roles: list[str]) -> Held:
+        """Who holds which numbers by now; what else is needed for ports in any case is read meanwhile."""
         scopes = [*(port_scope(lb.arn) for lb in self.blueprint.load_balancers), REDIS_DATABASES]
-        held = [one for scope in scopes for one in self.store.held(scope)]
-        kept = {name: claim for slug, name, claim in held if slug == env.slug and name not in env.claims}
-        for role in self.blueprint.web_roles:
-            if port_key(role) not in kept and port_key(role) not in env.claims:
-                kept |= {port_key(role): claim for claim in self._listening(env, role)}
-        return kept
+        held: Held = {}
+        reads: list[Callable[[], object]] = [partial(self._read_held, held, scope) for scope in scopes]
+        reads += [partial(self._groups, env, role) for role in roles]
+        at_once([*reads, self._limits] if roles else reads)
+        return held
+
+    def _read_held(self, held: Held, scope: str) -> None:
+        held[scope] = self.store.held(scope)
+
+    def _regained(self, env: Environment, roles: list[str], held: Held) -> Iterator[tuple[str, Claim]]:
+        """What it still holds though its record was lost: so its address stays, and no place is lost."""
+        mine = [one for found in held.values() for one in found if one[0] == env.slug]
+        kept = {name: claim for _, name, claim in mine if name not in env.claims}
+        yield from kept.items()
+        for role in roles:
+            if port_key(role) not in kept:
+                yield from ((port_key(role), claim) for claim in self._listening(env, role))
 
     def _listening(self, env: Environment, role: str) -> Iterator[Claim]:
         """The port of a listener that stands for the role already: the table was lost, the world was not."""
+        known = {one.arn for one in self.blueprint.load_balancers}
         with aws.doing(f"looking for an earlier listener of {env.slug} {role}"):
-            try:
-                name = naming.target_group(env.slug, role)
-                (group,) = self.elbv2.describe_target_groups(Names=[name])["TargetGroups"]
-            except self.elbv2.exceptions.TargetGroupNotFoundException:
-                return
-            for lb in set(group["LoadBalancerArns"]) & {one.arn for one in self.blueprint.load_balancers}:
-                listeners = {one["ListenerArn"]: one["Port"] for one in elbv2.listeners(self.elbv2, lb)}
+            used_by = {arn for group in self._groups(env, role).values() for arn in group["LoadBalancerArns"]}
+            for lb in used_by & known:
+                listeners = {one["ListenerArn"]: one["Port"] for one in self._listeners(lb)}
                 for arn, tags in elbv2.tags(self.elbv2, listeners).items():
                     is_mine = naming.owner_of(tags, self.installation) == env.slug
                     if is_mine and tags.get(naming.TAG_ROLE) == role:
                         yield Claim(port_scope(lb), str(listeners[arn]))
 
-    def _names(self, env: Environment, turn: int) -> Iterator[tuple[str, Claim]]:
+    def _groups(self, env: Environment, role: str) -> dict[str, TargetGroupTypeDef]:
+        """The target group of an earlier life, if there is one, by its name."""
+        names = frozenset({naming.target_group(env.slug, role)})
+        return self.once(("target groups", names), partial(elbv2.target_groups, self.elbv2, names))
+
+    def _listeners(self, load_balancer: str) -> list[ListenerTypeDef]:
+        read = partial(elbv2.listeners, self.elbv2, load_balancer)
+        return self.once(("listeners", load_balancer), read)
+
+    def _names(self, env: Environment, turn: int, held: Held) -> Iterator[tuple[str, Claim]]:
         """Names are unique in the whole installation: two secrets may well lead to one server."""
         database, redis = self.blueprint.database, self.blueprint.redis
         try:
@@ -110,49 +135,61 @@ class Claims:
         except ValueError as error:
             raise Blocked(f"naming the data of {env.branch!r}: {error}; rename the branch") from error
         if redis.mode == "database" and REDIS not in env.claims:
-            yield REDIS, self._database(REDIS_DATABASES, turn)
+            yield REDIS, self._database(turn, _taken(held, REDIS_DATABASES))
 
-    def _database(self, scope: str, turn: int) -> Claim:
-        taken = self.store.taken(scope)
+    def _database(self, turn: int, taken: Mapping[str, Slug]) -> Claim:
         free = _turned([n for n in self.blueprint.redis.numbers if str(n) not in taken], turn)
         if not free:
             raise Blocked(
                 f"no free redis database: all of {self.blueprint.redis.databases} are held by"
                 f" {_some(taken.values())}; delete an environment or raise redis.databases"
             )
-        return Claim(scope, str(free[0]))
+        return Claim(REDIS_DATABASES, str(free[0]))
 
-    def _ports(self, roles: list[str], turn: int) -> list[Claim]:
-        """Free ports, on one load balancer if one has room for all; those behind it are not asked."""
-        limits = self._limits()
+    def _ports(self, roles: list[str], turn: int, held: Held) -> list[Claim]:
+        """Free ports, on one load balancer if one has room for all.
+
+        Claims say which may have room: the others are asked only if those have none, and as few as will do.
+        """
+        unclaimed = {lb.arn: _unclaimed(lb, held) for lb in self.blueprint.load_balancers}
+        roomy = [lb for lb in self.blueprint.load_balancers if unclaimed[lb.arn] >= len(roles)]
+        cramped = [lb for lb in self.blueprint.load_balancers if 0 < unclaimed[lb.arn] < len(roles)]
         spread: list[Claim] = []
-        for lb in self.blueprint.load_balancers:
-            ports = [Claim(port_scope(lb.arn), str(port)) for port in self._free(lb, limits, turn)]
+        for lb in roomy:
+            ports = self._free(lb, turn, held)
             if len(ports) >= len(roles):
                 return ports[: len(roles)]
             spread += ports
+        for lb in cramped:
+            if len(spread) < len(roles):
+                spread += self._free(lb, turn, held)
         if len(spread) >= len(roles):
             return spread[: len(roles)]
-        raise Blocked(self._full(len(roles), len(spread)))
+        raise Blocked(self._full(len(roles), len(spread), held))
 
-    def _free(self, lb: LoadBalancer, limits: Mapping[str, int], turn: int) -> list[int]:
-        taken = self.store.taken(port_scope(lb.arn))
-        if all(str(port) in taken for port in lb.port_range):
-            return []
-        with aws.doing(f"reading the listeners of {lb.host}"):
-            pages = self.elbv2.get_paginator("describe_listeners").paginate(LoadBalancerArn=lb.arn)
-            used = {listener["Port"] for page in pages for listener in page["Listeners"]}
-            groups = self._target_groups(lb.arn)
+    def _free(self, lb: LoadBalancer, turn: int, held: Held) -> list[Claim]:
+        scope = port_scope(lb.arn)
+        taken = _taken(held, scope)
+        (used, groups), limits = self._used(lb), self._limits()
         pending = {int(port) for port in taken} - used
         room = min(
             limits["listeners-per-application-load-balancer"] - len(used) - len(pending),
             limits["target-groups-per-application-load-balancer"] - max(groups, 1) - len(pending),
         )
         free = [port for port in lb.port_range if port not in used and port not in pending]
-        return _turned(free, turn)[: max(room, 0)]
+        return [Claim(scope, str(port)) for port in _turned(free, turn)[: max(room, 0)]]
 
-    def _target_groups(self, arn: str) -> int:
-        pages = self.elbv2.get_paginator("describe_target_groups").paginate(LoadBalancerArn=arn)
+    def _used(self, lb: LoadBalancer) -> tuple[set[int], int]:
+        """(ports with a listener, number of target groups) of a load balancer."""
+        listeners = partial(self._listeners, lb.arn)
+        count = partial(self.once, ("target groups of", lb.arn), partial(self._count_groups, lb.arn))
+        both: list[Callable[[], object]] = [listeners, count]
+        with aws.doing(f"reading the listeners of {lb.host}"):
+            at_once(both)
+            return {listener["Port"] for listener in listeners()}, count()
+
+    def _count_groups(self, load_balancer: str) -> int:
+        pages = self.elbv2.get_paginator("describe_target_groups").paginate(LoadBalancerArn=load_balancer)
         try:
             return sum(len(page["TargetGroups"]) for page in pages)
         except self.elbv2.exceptions.TargetGroupNotFoundException:
@@ -160,6 +197,9 @@ class Claims:
 
     def _limits(self) -> dict[str, int]:
         """The account's own numbers, the documented defaults where it names none."""
+        return self.once("limits of load balancers", self._read_limits)
+
+    def _read_limits(self) -> dict[str, int]:
         limits = {
             "listeners-per-application-load-balancer": 50,
             "target-groups-per-application-load-balancer": 100,
@@ -170,16 +210,14 @@ class Claims:
                     limits[limit["Name"]] = int(limit["Max"])
         return limits
 
-    def _full(self, wanted: int, free: int) -> str:
+    def _full(self, wanted: int, free: int, held: Held) -> str:
         hosts = ", ".join(f"{lb.host} ({lb.ports})" for lb in self.blueprint.load_balancers)
-        holders = {slug for lb in self.blueprint.load_balancers for slug in self._holders(lb).values()}
+        scopes = [port_scope(lb.arn) for lb in self.blueprint.load_balancers]
+        holders = {slug for scope in scopes for slug in _taken(held, scope).values()}
         return (
             f"{wanted} ports wanted, {free} free: {hosts} full with {len(holders)} environments"
             f" ({_some(holders)}); delete one, or add a load balancer to the blueprint"
         )
-
-    def _holders(self, lb: LoadBalancer) -> Mapping[str, Slug]:
-        return self.store.taken(port_scope(lb.arn))
 
     def _refuse_names(self, env: Environment, claims: Iterable[Claim]) -> None:
         """A lost port is tried again with another; a name has no other."""
@@ -189,6 +227,15 @@ class Claims:
                     f"{claim} is held by {self.store.holder(claim)}: two branches would share it;"
                     f" rename the branch {env.branch!r}"
                 )
+
+
+def _taken(held: Held, scope: str) -> dict[str, Slug]:
+    return {claim.name: slug for slug, _, claim in held.get(scope, [])}
+
+
+def _unclaimed(lb: LoadBalancer, held: Held) -> int:
+    taken = _taken(held, port_scope(lb.arn))
+    return sum(str(port) not in taken for port in lb.port_range)
 
 
 def _turned(numbers: list[int], turn: int) -> list[int]:

@@ -11,16 +11,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from qa_env import brake, naming
 from qa_env.blueprint import Blueprint
 from qa_env.branches import Branches
 from qa_env.errors import Blocked, Failed, Rejected, Stale, Unfinished
+from qa_env.looking import THREADS, at_once
 from qa_env.model import (
     REDIS,
     SCHEMA,
@@ -84,7 +85,7 @@ class Controller:
     blueprints: Mapping[str, Blueprint]
     plan: Callable[[Blueprint], Plan]
     wake: Callable[[Slug, str], None]
-    threads: int = 8
+    threads: int = THREADS
     apart: float = 20  # seconds between the two looks that end a teardown
     clock: Callable[[], float] = field(default=time.time)
 
@@ -363,10 +364,8 @@ class Controller:
         errors: list[Exception],
     ) -> Environment:
         """Try every member side by side; each ends as a condition, whatever it raised."""
-        with ThreadPoolExecutor(max_workers=max(1, min(self.threads, len(wave)))) as pool:
-            tries = [(resource, pool.submit(self._try, resource, env, act)) for resource in wave]
-        for resource, future in tries:
-            condition, error = future.result()
+        tries = at_once([partial(self._try, resource, env, act) for resource in wave], self.threads)
+        for resource, (condition, error) in zip(wave, tries, strict=True):
             conditions[key(resource.kind, resource.name)] = condition
             if error:
                 errors.append(error)
@@ -401,22 +400,30 @@ class Controller:
         plan: Plan | None,
         errors: Sequence[Exception] = (),
     ) -> Environment:
-        """Save once; note what changed; ask for another pass if something did; then tell people."""
+        """Save once; then note what changed and ask for another pass if something did, and tell people."""
         after = _with_reports(before, after)
         if after.conditions != before.conditions:
             self.store.save(after)
+        _, told = at_once([partial(self._note, before, after), partial(self._tell, after, plan)])
+        if errors:
+            raise errors[0] if len(errors) == 1 else ExceptionGroup(f"{after.slug}: unexpected", list(errors))
+        return told
+
+    def _note(self, before: Environment, after: Environment) -> Environment:
+        """Write what is news into the history, and wake the environment for it."""
         changed = [name for name, c in after.conditions.items() if _news(before.conditions.get(name), c)]
         if changed:
             said = "; ".join(_told(name, after.conditions[name]) for name in changed)
             self.store.note(after.slug, "qa-env", said, kind="pass", phase=after.phase)
+        if changed and not self.again_in(after):
             self.wake(after.slug, f"{len(changed)} conditions changed")
         self._remember_duration(before, after)
-        if plan:  # whoever was told of the end already is not to hear again that it is going away
-            silent = [r for r in plan.reports if not _is_told(after, r)]
-            after = self._report(after, plan, silent, _ensure)
-        if errors:
-            raise errors[0] if len(errors) == 1 else ExceptionGroup(f"{after.slug}: unexpected", list(errors))
         return after
+
+    def _tell(self, env: Environment, plan: Plan | None) -> Environment:
+        """Whoever was told of the end already is not to hear again that it is going away."""
+        silent = [r for r in plan.reports if not _is_told(env, r)] if plan else []
+        return self._report(env, plan, silent, _ensure) if plan else env
 
     def _remember_duration(self, before: Environment, after: Environment) -> None:
         """A build that has just come to its end tells others how long to expect theirs."""
@@ -437,6 +444,13 @@ class Controller:
             and before.conditions[name].age(self.clock()) >= self.apart
             for name in things
         )
+
+    def again_in(self, env: Environment) -> float:
+        """Seconds until the second look at what was seen gone; 0 where nothing waits for that alone."""
+        things = [c for name, c in env.conditions.items() if name != BRANCH and not is_report(name)]
+        if not things or not env.begun or not all(env.is_gone(one) for one in things):
+            return 0.0
+        return max(0.0, self.apart - min(one.age(self.clock()) for one in things))
 
     def _end(self, env: Environment) -> Environment | None:
         """Nothing is left: forget the environment, or begin anew if a push came during the teardown."""

@@ -1,38 +1,59 @@
-"""Reading ECS: what several resources need to know of the STG service they copy."""
+"""Reading ECS: services by name, and what several resources need to know of the STG service they copy."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
 from typing import TYPE_CHECKING
 
+from qa_env.blueprint import Blueprint, Role
 from qa_env.errors import Blocked
+from qa_env.looking import Once
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
     from mypy_boto3_ecs.type_defs import ServiceTypeDef
 
 NO_MORE = ("INACTIVE",)
+PER_CALL = 10
 
 
-def find(client: ECSClient, cluster: str, name: str) -> ServiceTypeDef | None:
-    """The service, also while it drains; None if missing.
+def services(client: ECSClient, cluster: str, names: Collection[str]) -> dict[str, ServiceTypeDef]:
+    """Name (and ARN, which a blueprint may have) → service, also while it drains; without what is missing.
 
     A missing service is no error but a failure with the reason MISSING, and a deleted one may be shown
     as INACTIVE for a while (facts B2-2).
     """
-    answer = client.describe_services(cluster=cluster, services=[name], include=["TAGS"])
-    found = [one for one in answer["services"] if one["status"] not in NO_MORE]
-    reasons = {failure.get("reason") for failure in answer.get("failures", [])} - {"MISSING"}
-    if reasons:
-        raise RuntimeError(f"describing service {name}: {', '.join(map(str, reasons))}")
-    if not found:
-        return None
-    (service,) = found
-    return service
+    wanted = sorted(names)
+    found: dict[str, ServiceTypeDef] = {}
+    for start in range(0, len(wanted), PER_CALL):
+        asked = wanted[start : start + PER_CALL]
+        answer = client.describe_services(cluster=cluster, services=asked, include=["TAGS"])
+        reasons = {failure.get("reason") for failure in answer.get("failures", [])} - {"MISSING"}
+        if reasons:
+            raise RuntimeError(f"describing services {', '.join(asked)}: {', '.join(map(str, reasons))}")
+        there = [one for one in answer["services"] if one["status"] not in NO_MORE]
+        found |= {name: one for one in there for name in (one["serviceName"], one["serviceArn"])}
+    return found
 
 
-def original(client: ECSClient, cluster: str, name: str) -> ServiceTypeDef:
-    """The STG service that a role copies; Blocked if it is not there."""
-    service = find(client, cluster, name)
+def find(client: ECSClient, cluster: str, name: str) -> ServiceTypeDef | None:
+    """One service, None if it is missing."""
+    return services(client, cluster, [name]).get(name)
+
+
+def found(client: ECSClient, once: Once, cluster: str, names: Collection[str]) -> dict[str, ServiceTypeDef]:
+    """The same services for everybody in a pass who asks for them."""
+    wanted = frozenset(names)
+    return once(("services", cluster, wanted), partial(services, client, cluster, wanted))
+
+
+def original(client: ECSClient, once: Once, blueprint: Blueprint, role: Role) -> ServiceTypeDef:
+    """The STG service that a role copies, read with those of all roles; Blocked if it is not there."""
+    copied = {one.copy_of for one in blueprint.roles.values()}
+    service = found(client, once, blueprint.cluster, copied).get(role.copy_of)
     if service is None or service["status"] != "ACTIVE":
-        raise Blocked(f"service {name} is not in cluster {cluster}: correct copy_of in the blueprint")
+        raise Blocked(
+            f"service {role.copy_of} is not in cluster {blueprint.cluster}: correct copy_of in the blueprint"
+        )
     return service

@@ -5,15 +5,17 @@ Listeners and rules have no name, so they are found by tag; `DescribeTags` takes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qa_env import aws, naming
+from qa_env.looking import at_once
 from qa_env.model import Slug
 
 if TYPE_CHECKING:
     from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
-    from mypy_boto3_elbv2.type_defs import ListenerTypeDef
+    from mypy_boto3_elbv2.type_defs import ListenerTypeDef, TargetGroupTypeDef
 
 TAGS_PER_CALL = 20
 
@@ -39,9 +41,26 @@ def _tags(elbv2: ElasticLoadBalancingv2Client, arns: list[str]) -> dict[str, dic
     return {one["ResourceArn"]: aws.tag_dict(one["Tags"]) for one in described}
 
 
-def owners(elbv2: ElasticLoadBalancingv2Client, arns: Iterable[str], installation: str) -> Iterator[Slug]:
-    """The environments that these things belong to."""
-    for tagged in tags(elbv2, arns).values():
+def target_groups(elbv2: ElasticLoadBalancingv2Client, names: Iterable[str]) -> dict[str, TargetGroupTypeDef]:
+    """Name → target group. One missing name fails the whole call, so then each is asked for by itself."""
+    wanted = sorted(names)
+    try:
+        groups = elbv2.describe_target_groups(Names=wanted)["TargetGroups"]
+    except elbv2.exceptions.TargetGroupNotFoundException:
+        if len(wanted) == 1:
+            return {}
+        found = at_once([partial(target_groups, elbv2, [name]) for name in wanted])
+        return {name: group for one in found for name, group in one.items()}
+    return {group["TargetGroupName"]: group for group in groups}
+
+
+def owners(
+    elbv2: ElasticLoadBalancingv2Client, arns: Iterable[str], installation: str, known: Mapping[str, Slug]
+) -> Iterator[Slug]:
+    """The environments that these things belong to; no tags are asked for of what is `known`, ARN → whose."""
+    there = list(arns)
+    yield from (known[arn] for arn in there if arn in known)
+    for tagged in tags(elbv2, (arn for arn in there if arn not in known)).values():
         if slug := naming.owner_of(tagged, installation):
             yield slug
 

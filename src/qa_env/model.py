@@ -202,8 +202,8 @@ NOT_WANTED = "not wanted"
 REPORTS = frozenset({"commit_status", "deployment", "pull_request", "slack", "event"})
 """Kinds that tell people about an environment; they never decide its phase."""
 
-SHOWN = frozenset({"stages", "started", "seconds", "status", "tasks", "log_url"})
-"""Outputs that are there to be looked at: that one of them changed is no reason for another pass."""
+SHOWN = frozenset({"stages", "started", "seconds", "status", "tasks", "log_url", "alone"})
+"""Outputs that are there to be looked at or spare a look: their change is no reason for another pass."""
 
 
 @dataclass(frozen=True)

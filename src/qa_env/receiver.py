@@ -1,7 +1,9 @@
 """The webhook's own composition root: secret, queue and the list of repositories, and nothing else.
 
 Apart from `app.py` because the only public function should start fast and be able to do little: it reads
-one secret and sends to one queue. boto3 is imported when the first delivery needs it.
+one secret and sends to one queue. Its clients are botocore's own: boto3 around them would only start later.
+botocore is imported before the first delivery needs it: while a function starts it has a whole processor,
+and afterwards only what belongs to its memory.
 
 Environment: `QA_ENV_QUEUE_URL`, `QA_ENV_WEBHOOK_SECRET` (ARN), `QA_ENV_REPOSITORIES` (a file, by default
 `repositories.json` beside the packages, written by `python -m qa_env.blueprint index`).
@@ -20,13 +22,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session
+
 from qa_env import github
 from qa_env.errors import Rejected
 from qa_env.model import Change
 from qa_env.redaction import redacting
 
 if TYPE_CHECKING:
-    from botocore.config import Config
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
 
@@ -118,8 +123,6 @@ class Queue:
         A redelivery keeps its delivery id (facts A4) and must not be taken for a duplicate of the first,
         so the receipt decides what a duplicate is: only the SDK's own second attempt.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
         once = f"{receipt} {change.slug}".encode("utf-8", "replace")
         try:
             self.client().send_message(
@@ -137,11 +140,12 @@ def build(environ: Mapping[str, str] = os.environ) -> Receiver:
     beside_the_packages = Path(__file__).parents[1] / "repositories.json"
     repositories = Path(environ.get("QA_ENV_REPOSITORIES") or beside_the_packages)
     secret = environ.get("QA_ENV_WEBHOOK_SECRET", "")
-    secrets_manager = cache(_secrets_manager)
+    session = cache(Session)
+    secrets_manager = cache(lambda: _secrets_manager(session()))
     return Receiver(
         secrets=Secrets(lambda: read_secret(secrets_manager(), secret)) if secret else (),
         index=json.loads(repositories.read_text("utf-8")),
-        put=Queue(environ["QA_ENV_QUEUE_URL"], cache(_sqs)).put,
+        put=Queue(environ["QA_ENV_QUEUE_URL"], cache(lambda: _sqs(session()))).put,
     )
 
 
@@ -166,16 +170,12 @@ def _plain(text: str) -> bytes:
     return text.rstrip("\r\n").encode("utf-8")
 
 
-def _sqs() -> SQSClient:
-    import boto3
-
-    return cast("SQSClient", redacting(boto3.client("sqs", config=_config())))
+def _sqs(session: Session) -> SQSClient:
+    return cast("SQSClient", redacting(session.create_client("sqs", config=_config())))
 
 
-def _secrets_manager() -> SecretsManagerClient:
-    import boto3
-
-    client = boto3.client("secretsmanager", config=_config())
+def _secrets_manager(session: Session) -> SecretsManagerClient:
+    client = session.create_client("secretsmanager", config=_config())
     return cast("SecretsManagerClient", redacting(client))
 
 

@@ -6,7 +6,7 @@ another one. CloudWatch has a period's sum a few minutes after its end, so `visi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -30,9 +30,9 @@ class Visits:
     client: CloudWatchClient
     store: Store
 
-    def look(self, now: float) -> list[Slug]:
-        """Write when each ready environment was last visited; returns those of which that was news."""
-        asked = [(env, query) for env in self.store.all() for query in _queries(env)]
+    def look(self, environments: Iterable[Environment], now: float) -> list[Slug]:
+        """Write when each of these that is ready was last visited; returns those of which that was news."""
+        asked = [(env, query) for env in environments for query in _queries(env)]
         newest: dict[Slug, int] = {}
         for start in range(0, len(asked), QUERIES_PER_CALL):
             part = asked[start : start + QUERIES_PER_CALL]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from zlib import crc32
@@ -21,11 +21,12 @@ RECHECK_MINUTES = 60  # between passes over what is settled: repairs what was ch
 
 @dataclass(frozen=True)
 class Watch:
-    """What may look at records and put slugs on the queue."""
+    """What may look at records and put slugs on the queue; with `wake_all` many of them at once."""
 
     store: Store
     wake: Callable[[Slug, str], None]
     clock: Callable[[], float] = field(default=time.time)
+    wake_all: Callable[[Sequence[tuple[Slug, str]]], None] | None = None
 
     def sweep(self, minute: int, environments: Iterable[Environment] | None = None) -> list[Slug]:
         """Wake what waits every minute, what is long stuck every ten, what is settled every hour.
@@ -33,16 +34,23 @@ class Watch:
         `minute` is the time in minutes since the epoch; slugs are spread over their period. `environments`
         are all there are, where they were read already.
         """
-        woken = []
+        due = []
         for env in self.store.all() if environments is None else environments:
             stuck = _is_stuck(env, minute * 60)
             young = minute * 60 - env.generation / 1000 < YOUNG_MINUTES * 60
             settled = YOUNG_RECHECK_MINUTES if young else RECHECK_MINUTES
             period = settled if env.settled else RETRY_MINUTES if stuck else 1
             if (minute + crc32(env.slug.encode())) % period == 0:
-                self.wake(env.slug, "a look at what is settled" if env.settled else NOT_SETTLED)
-                woken.append(env.slug)
-        return woken
+                due.append((env.slug, "a look at what is settled" if env.settled else NOT_SETTLED))
+        self._wake_all(due)
+        return [slug for slug, _ in due]
+
+    def _wake_all(self, due: Sequence[tuple[Slug, str]]) -> None:
+        if self.wake_all:
+            self.wake_all(due)
+            return
+        for slug, why in due:
+            self.wake(slug, why)
 
     def signal(self, slug: Slug, why: str) -> bool:
         """Wake an environment that an event is about, if there is such an environment."""

@@ -24,6 +24,7 @@ import threading
 import urllib.error
 import urllib.request
 import urllib.response
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -37,7 +38,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from qa_env import controller, http_json
+from qa_env import http_json, looking
 from qa_env.errors import NotReady
 from qa_env.model import Slug
 from qa_env.watch import Watch
@@ -150,6 +151,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.writes: Counter[str] = Counter()
         self.decide: Callable[[Call], Fault | None] = lambda call: None
         self.servers: dict[str, tuple[str, Answering]] = {}
         """Host → service and stand-in, for what is asked over HTTP."""
@@ -172,6 +174,7 @@ class Gate:
     def forget(self) -> None:
         """Count from the beginning; what was answered stays known."""
         self.calls.clear()
+        self.writes.clear()
 
     def catch_up(self) -> None:
         """Every replica knows the newest: what was answered before is answered no more."""
@@ -196,6 +199,7 @@ class Gate:
                 raise Killed
             call = Call(len(self.calls) + 1, name, is_read, run.function, params, can_be_stale)
             self.calls.append(call)
+            self.writes[name] += not is_read
             fault = self.decide(call)
             run.killed = fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER)
         self._strike(fault, errors)
@@ -342,7 +346,7 @@ def gated(
         patches.enter_context(patch.object(aws, "handle", partial(gate.aws, aws.handle)))
         patches.enter_context(patch.object(http_json, "_opener", lambda: gate))
         pool = SideBySide if threads else InTurn
-        patches.enter_context(patch.object(controller, "ThreadPoolExecutor", pool))
+        patches.enter_context(patch.object(looking, "ThreadPoolExecutor", pool))
         yield gate
 
 

@@ -68,6 +68,7 @@ class Message:
     body: dict[str, Any]
     sent: float
     received: int = 0
+    first: float = 0.0
     visible: float = 0.0
 
 
@@ -106,6 +107,8 @@ class Life(Installation):
     works: set[str] = field(default_factory=lambda: {"pipeline", "ecs"})
     queue: list[Message] = field(default_factory=list)
     dead: list[Message] = field(default_factory=list)
+    looked: reconcile.Looked = field(default_factory=dict)
+    """What the sandbox of reconcile remembers."""
     broken: int = 0
     """Invocations that ended with an error or died."""
 
@@ -203,6 +206,7 @@ class Life(Installation):
     def _receive(self, message: Message) -> None:
         """Hand one message to the function; it is gone once the function says that it is done."""
         message.received += 1
+        message.first = message.first or self.now
         message.visible = self.now + VISIBILITY
 
         def postpone(_receipt: str, seconds: int) -> None:
@@ -210,7 +214,9 @@ class Life(Installation):
 
         event = {"Records": [_record(message)]}
         with self._survive(), self._invocation("reconcile", message.slug):
-            answer = reconcile.handler(event, None, controller=self.controller, postpone=postpone)
+            answer = reconcile.handler(
+                event, None, controller=self.controller, postpone=postpone, looked=self.looked
+            )
             if not answer["batchItemFailures"]:
                 self.queue.remove(message)
                 return
@@ -272,8 +278,7 @@ class Life(Installation):
 
     def changes(self) -> int:
         """How often anything happened so far: a change, or an end that nobody wanted."""
-        changes = [call for call in self.gate.calls if not call.is_read and call.name not in REPEATED]
-        return len(changes) + self.broken
+        return self.gate.writes.total() - sum(self.gate.writes[name] for name in REPEATED) + self.broken
 
 
 def _record(message: Message) -> dict[str, Any]:
@@ -286,6 +291,7 @@ def _record(message: Message) -> dict[str, Any]:
         "attributes": {
             "ApproximateReceiveCount": str(message.received),
             "SentTimestamp": str(int(message.sent * 1000)),
+            "ApproximateFirstReceiveTimestamp": str(int(message.first * 1000)),
             "MessageGroupId": str(message.slug),
         },
         "messageAttributes": {},

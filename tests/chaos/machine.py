@@ -105,11 +105,10 @@ class Chaos(Life):
         self.gate.decide = self._decide
         self.datastores.watch = self._watch_drop
         self.foreign_at_first = self.foreign()
-        plans = {b.repository: self.plan(b) for b in (self.blueprint, self.others)}
         sound = replace(
             self.controller,
             blueprints={b.repository: b for b in (self.blueprint, self.others)},
-            plan=lambda one: plans[one.repository],
+            plan=self.plan,
         )
         self.controller = self.mutant.controller(sound)
         self.watched = [

@@ -8,6 +8,8 @@ import itertools
 import json
 import logging
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +52,28 @@ class Queue:
         self.held: list[str] = []
         self.postponed: list[tuple[str, int]] = []
         self.wakes: list[Slug] = []
+        self.looked: reconcile.Looked = {}
         plan = Plan(self.claims, build=[], tear_down=[], retired=lambda gone: [])
         self.controller = Controller(
             self.store, {REPOSITORY: MADE}, lambda _: plan, lambda slug, why: self.wakes.append(slug)
         )
 
-    def deliver(self, *messages: Any, received: int = 1, age: float = 0) -> list[str]:
-        """Deliver these bodies as one batch; the numbers of those that must come again."""
+    def deliver(self, *messages: Any, received: int = 1, age: float = 0, waited: float = 0) -> list[str]:
+        """Deliver these bodies as one batch; the numbers of those that must come again.
+
+        They were sent `age` seconds ago, and first received so many seconds later as they `waited`.
+        """
         records = [record(number, body, received) for number, body in enumerate(messages)]
+        sent = time.time() - age
         for one in records:
-            one["attributes"]["SentTimestamp"] = str(int((time.time() - age) * 1000))
+            one["attributes"]["SentTimestamp"] = str(int(sent * 1000))
+            one["attributes"]["ApproximateFirstReceiveTimestamp"] = str(int((sent + waited) * 1000))
         answer = reconcile.handler(
             {"Records": records},
             None,
             controller=self.controller,
             postpone=self._postpone,
+            looked=self.looked,
         )
         return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
@@ -313,6 +322,63 @@ class TestFailures:
         assert queue.looked_at("qa-bad")
 
 
+class TestWakeUpsInBursts:
+    """A wake-up is about what happened before it was sent, so a later pass has seen that."""
+
+    @pytest.mark.parametrize(("age", "happens"), [(10, False), (1, True)])
+    def test_one_that_a_whole_pass_came_after_is_no_reason_for_another(
+        self, queue: Queue, age: float, happens: bool
+    ) -> None:
+        """The pass began five seconds ago."""
+        queue.deliver(change("qa/foo"), age=5)
+        forget_passes(queue, "qa-foo")
+        assert queue.deliver(wake("qa-foo"), age=age) == []
+        assert queue.looked_at("qa-foo") == happens
+
+    def test_what_counts_is_when_the_pass_began_and_not_when_it_was_asked_for(self, queue: Queue) -> None:
+        """Its message was sent 20 seconds ago and had waited for 15."""
+        queue.deliver(change("qa/foo"), age=20, waited=15)
+        forget_passes(queue, "qa-foo")
+        queue.deliver(wake("qa-foo"), age=10)
+        assert not queue.looked_at("qa-foo")
+
+    def test_a_pass_over_another_environment_is_none(self, queue: Queue) -> None:
+        queue.store.desire(environment(), None)
+        queue.deliver(change("qa/bar"), age=5)
+        queue.deliver(wake("qa-foo"), age=10)
+        assert queue.looked_at("qa-foo")
+
+    @pytest.mark.parametrize("received", [1, reconcile.PASSES])
+    def test_a_pass_that_broke_is_none(self, queue: Queue, received: int) -> None:
+        """Whether it comes again or is left to the tick."""
+        queue.claims.poisoned = {"qa-foo"}
+        queue.deliver(change("qa/foo"), age=5, received=received)
+        queue.claims.poisoned = set()
+        forget_passes(queue, "qa-foo")
+        queue.deliver(wake("qa-foo"), age=10)
+        assert queue.looked_at("qa-foo")
+
+    def test_news_of_the_branch_is_never_late(self, queue: Queue) -> None:
+        """It is written down, and looked at, whenever it comes."""
+        queue.deliver(change("qa/foo"), age=5)
+        queue.deliver(change("qa/foo", commit=B), age=10)
+        assert queue.store.records[Slug("qa-foo")].commit == B
+        assert queue.looked_at("qa-foo")
+
+    def test_a_function_that_is_new_knows_of_no_pass(self, queue: Queue) -> None:
+        """What another sandbox has seen is looked at once more, which does no harm."""
+        queue.deliver(change("qa/foo"), age=5)
+        forget_passes(queue, "qa-foo")
+        queue.looked.clear()
+        queue.deliver(wake("qa-foo"), age=10)
+        assert queue.looked_at("qa-foo")
+
+
+def forget_passes(queue: Queue, slug: str) -> None:
+    """As if no pass had been over it, so that the next one shows."""
+    queue.store.records[Slug(slug)] = replace(queue.store.records[Slug(slug)], conditions={})
+
+
 def out_of_order(*_: object) -> None:
     raise RuntimeError("the table cannot be reached")
 
@@ -327,3 +393,51 @@ def colliding() -> tuple[str, str]:
             return seen[slug], branch
         seen[slug] = branch
     raise AssertionError("no two hashes met")
+
+
+class Thing:
+    """What is gone whenever somebody looks."""
+
+    kind = "thing"
+    name = ""
+
+    def ensure(self, env: Environment) -> dict[str, str]:
+        return {}
+
+    def delete(self, env: Environment) -> None:
+        return
+
+    def owners(self) -> Iterator[Slug]:
+        return iter(())
+
+
+class TestSecondLook:
+    @pytest.fixture
+    def leaving(self, queue: Queue) -> Queue:
+        """An environment of which nothing is left."""
+        plan = Plan(queue.claims, build=[], tear_down=[[Thing()]], retired=lambda gone: [])
+        queue.controller = replace(queue.controller, plan=lambda _: plan, apart=20)
+        queue.store.desire(environment(desired=Desired.ABSENT), None)
+        return queue
+
+    def test_it_is_not_left_to_the_tick(self, leaving: Queue) -> None:
+        """Nothing in AWS says that twenty seconds have passed, so the message comes again."""
+        assert leaving.deliver(wake("qa-foo")) == ["0"]
+        assert leaving.postponed == [("receipt-0", 20)]
+        leaving.controller = replace(leaving.controller, clock=lambda: time.time() + 20)
+        assert leaving.deliver(wake("qa-foo"), received=2) == []
+        assert leaving.store.get(Slug("qa-foo")) is None
+
+    def test_a_message_that_came_too_early_waits_for_the_rest(self, leaving: Queue) -> None:
+        leaving.deliver(wake("qa-foo"))
+        leaving.controller = replace(leaving.controller, clock=lambda: time.time() + 15)
+        assert leaving.deliver(wake("qa-foo"), received=2) == ["0"]
+        assert leaving.postponed[1:] in ([("receipt-0", 5)], [("receipt-0", 6)])
+
+    def test_one_that_never_comes_to_an_end_is_left_to_the_tick(self, leaving: Queue) -> None:
+        assert leaving.deliver(wake("qa-foo"), received=reconcile.PASSES) == []
+        assert leaving.store.get(Slug("qa-foo")) is not None
+
+    def test_what_is_wanted_waits_for_nothing(self, queue: Queue) -> None:
+        queue.store.desire(environment(), None)
+        assert queue.deliver(wake("qa-foo")) == []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
 
 import pytest
 
 from handlers import sweep
-from qa_env.model import State
+from qa_env.model import Environment, State
 from qa_env.watch import Watch
 from tests.event_source import properties
 from tests.fakes import MemoryStore
@@ -21,7 +22,7 @@ class Looks:
     def __init__(self, broken: bool = False) -> None:
         self.looks, self.broken = 0, broken
 
-    def look(self, now: float) -> list[str]:
+    def look(self, environments: Collection[Environment], now: float) -> list[str]:
         self.looks += 1
         if self.broken:
             raise ConnectionError

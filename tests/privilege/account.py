@@ -29,7 +29,8 @@ from local import slack
 from local.iam import needs
 from local.iam.policy import Request
 from local.send import signed
-from qa_env import app, controller, naming
+from qa_env import app, looking, naming, runtime
+from qa_env import blueprint as blueprints
 from qa_env import datastores as stores
 from qa_env.aws import tag_dict
 from qa_env.blueprint import Blueprint, index
@@ -51,7 +52,8 @@ WEBHOOK = "https://webhook.example.com/"
 AHEAD = 600
 """Minutes: the ticks run faster than the clock, but the last visit must not be later than now."""
 LAMBDA_CACHES = (
-    *(app.client, app.store, app.installation, app.clients, app.audit, app.controller, app.watch),
+    *(runtime.client, runtime.store, runtime.installation, runtime.watch),
+    *(app.clients, app.audit, app.controller),
     *(page._identity, webhook._receiver, datastores._datastores),
 )
 """What a sandbox keeps, of which every account has its own."""
@@ -428,7 +430,7 @@ def _wiring(account: Account, aws: StrictAWS) -> list[Any]:
     return [
         patch.dict("os.environ", variables),
         patch.object(boto3, "client", client),
-        patch.object(app, "all_blueprints", lambda: {REPOSITORY: account.blueprint}),
+        patch.object(blueprints, "built_in", lambda: {REPOSITORY: account.blueprint}),
         patch.object(stores, "_store", perform),
-        patch.object(controller, "ThreadPoolExecutor", InTurn),  # threads would not know who acts
+        patch.object(looking, "ThreadPoolExecutor", InTurn),  # threads would not know who acts
     ]

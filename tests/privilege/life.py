@@ -153,9 +153,12 @@ def be_found_without_a_record(account: Account) -> None:
     hook = Webhook(WEBHOOK)
     hook.record("lost", 503, time.time() - 600)
     account.hub.hooks.of[f"/repos/{REPOSITORY}"] = [hook]
+    theirs = account.codepipeline.get_pipeline(name=str(FOO))["pipeline"] | {"name": "theirs"}
+    account.codepipeline.create_pipeline(pipeline=theirs)  # the tagging API knows nothing of it
     with patch.object(audit, "GRACE", 0):
         account.look()
         account.look()
+    account.codepipeline.delete_pipeline(name="theirs")
     assert hook.deliveries[0]["redelivery"]
     account.settle_as(BAZ, Phase.READY)
     account.settle()

@@ -20,6 +20,7 @@ class TaskDefinitions:
         self._clock = clock
         self._last_revision: dict[str, int] = {}
         self._registered_at: dict[str, datetime] = {}
+        self._described: dict[tuple[str, ...], Answer] = {}  # moto is slow, and a revision never changes
         self.rules: dict[str, Rule] = {
             "RegisterTaskDefinition": self._register,
             "DescribeTaskDefinition": self._describe,
@@ -84,9 +85,12 @@ class TaskDefinitions:
         found = self._find(call.params["taskDefinition"])
         if found is None:
             raise call.error("ClientException", "Unable to describe task definition.")
-        answer = call.proceed(taskDefinition=found.arn)
-        answer.pop("failures", None)
-        return self._complete(answer)
+        asked = found.arn, found.status, repr(found.tags), repr(call.params.get("include"))
+        if asked not in self._described:
+            answer = call.proceed(taskDefinition=found.arn)
+            answer.pop("failures", None)
+            self._described[asked] = self._complete(answer)
+        return self._described[asked]
 
     def _complete(self, answer: Answer) -> Answer:
         """With what only AWS writes, and RegisterTaskDefinition does not take back."""

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import pymysql
@@ -263,7 +264,7 @@ def _as_itself(own: Server, schema: str) -> _Seen | None:
     One that has all its connections in use is let in, but no further: what is not seen is made so again.
     """
     try:
-        connection = pymysql.connect(**_options(own), read_timeout=CONNECT_SECONDS)
+        connection = _Connection(**_options(own), read_timeout=CONNECT_SECONDS)
     except pymysql.MySQLError as error:
         if error.args[0] in (ER.USER_LIMIT_REACHED, ER.TOO_MANY_USER_CONNECTIONS):
             return _Seen(0, may_all=False)
@@ -423,7 +424,7 @@ def _word(text: str | None) -> str:
 def _session(server: Server, remaining: float) -> Iterator[Cursor]:
     """A cursor whose every error is a sentence that names the host, and neither user nor password."""
     try:
-        connection = pymysql.connect(**_options(server), read_timeout=_bounded(remaining))
+        connection = _Connection(**_options(server), read_timeout=_bounded(remaining))
         try:
             with connection.cursor() as cursor:
                 yield cursor
@@ -445,7 +446,7 @@ def _session(server: Server, remaining: float) -> Iterator[Cursor]:
 def _options(server: Server) -> dict[str, Any]:
     tls: dict[str, Any] = {}
     if server.tls:
-        tls = {"ssl": _verified(server.ca)}
+        tls = {"ssl": _verifying(server.ca)}
     elif server.tls is False:
         tls = {"ssl_disabled": True}
     return {
@@ -460,7 +461,24 @@ def _options(server: Server) -> dict[str, Any]:
     }
 
 
-def _verified(ca: str | None) -> ssl.SSLContext:
+class _Connection(pymysql.Connection):
+    """PyMySQL makes a context for every connection, and reads all authorities even to verify nothing."""
+
+    def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
+        return sslp if isinstance(sslp, ssl.SSLContext) else _trusting()
+
+
+@cache
+def _trusting() -> ssl.SSLContext:
+    """For encryption without verification."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@cache
+def _verifying(ca: str | None) -> ssl.SSLContext:
     """Without `ca` the system's authorities count, and RDS's is not among them.
 
     Python 3.13 became strict about details that older database certificates lack; PyMySQL relents likewise.

@@ -81,15 +81,8 @@ class Account:
                 raise NotReady(f"secret {name} deleted; looking again")
 
     def owners(self) -> Iterator[Slug]:
-        """Slugs of every secret with our owner tag, and of every user with our prefix."""
-        begins = naming.account_secrets(self.installation)
-        pages = self.client.get_paginator("list_secrets").paginate(
-            Filters=[{"Key": "name", "Values": [begins]}]
-        )
-        for secret in (one for page in pages for one in page["SecretList"]):
-            if slug := naming.owner_of(aws.tag_dict(secret.get("Tags")), self.installation):
-                yield slug
-        yield from (slug for _, slug in self.found() if slug)
+        """Slugs of every user with our prefix. Its secret goes after it, and bears our tag (`tagged.py`)."""
+        return (slug for _, slug in self.found() if slug)
 
     def found(self) -> Iterator[tuple[Claim, Slug | None]]:
         """Every user with our prefix as its schema's claim, and whose it is if that can be told."""

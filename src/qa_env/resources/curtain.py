@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qa_env import aws, elbv2, login, naming, sleep
 from qa_env.blueprint import Blueprint, Oidc
 from qa_env.errors import Blocked, NotReady
+from qa_env.looking import Once, afresh, at_once
 from qa_env.model import Environment, Outputs, Slug, State, key
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class Curtain:
     page: str
     read_secret: Callable[[str], str]
     name: str
+    once: Once = afresh
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     kind = "curtain"
 
@@ -46,7 +49,11 @@ class Curtain:
         asleep = sleep.asleep(env, self.blueprint.sleep_after, self.now())
         is_live = self._is_live(env)
         with aws.doing(f"moving the curtain of {env.slug} {self.name}"):
-            rules = self._rules(listener)
+            look = partial(self.once, ("rules", listener), partial(self._rules, listener))
+            if not is_live and key(self.kind, self.name) not in env.conditions:
+                both: list[Callable[[], object]] = [look, partial(self._page, env)]
+                at_once(both)  # it never hung, so both are needed
+            rules = look()
             if is_live and not asleep and not env.resetting:
                 for rule in rules:
                     self._delete_rule(rule)
@@ -63,14 +70,15 @@ class Curtain:
         arns = {lb.arn for lb in self.blueprint.load_balancers} | env.load_balancers(self.name)
         with aws.doing(f"deleting the curtain of {env.slug} {self.name}"):
             for load_balancer in sorted(arns):
-                self._delete_unused_page(load_balancer)
+                delete = partial(self._delete_unused_page, load_balancer)
+                self.once(("unused page", load_balancer), delete)
 
     def owners(self) -> Iterator[Slug]:
         """Slugs of every listener rule carrying our owner tag."""
         for lb in self.blueprint.load_balancers:
             for listener in elbv2.listeners(self.client, lb.arn):
                 arns = [rule["RuleArn"] for rule in self._all_rules(listener["ListenerArn"])]
-                yield from elbv2.owners(self.client, arns, self.installation)
+                yield from elbv2.owners(self.client, arns, self.installation, {})
 
     def _is_live(self, env: Environment) -> bool:
         """Does the service serve, and is it about to be left alone?
@@ -114,7 +122,7 @@ class Curtain:
             self._hang(env, listener, oidc)
 
     def _hang(self, env: Environment, listener: str, oidc: Oidc | None) -> None:
-        page = self._ensure_page(env.port_of(self.name)[0])
+        page = self._page(env)
         mark = {naming.TAG_SETTINGS: login.mark(oidc)} if oidc else {}
         try:
             self.client.create_rule(
@@ -127,6 +135,11 @@ class Curtain:
         except self.client.exceptions.TargetGroupNotFoundException as error:
             raise NotReady("the page's target group went with another environment; hanging again") from error
 
+    def _page(self, env: Environment) -> str:
+        """The page's target group, looked after once for all roles on one load balancer."""
+        load_balancer, _ = env.port_of(self.name)
+        return self.once(("page", load_balancer), partial(self._ensure_page, load_balancer))
+
     def _delete_rule(self, rule: str) -> None:
         try:
             self.client.delete_rule(RuleArn=rule)
@@ -136,26 +149,40 @@ class Curtain:
     def _ensure_page(self, load_balancer: str) -> str:
         """The ARN of the load balancer's target group for the page function, with it registered."""
         name = naming.curtain_target_group(self.installation, load_balancer)
-        arn = self._find_page(load_balancer)
+        arn = self._named(name)
         if arn is None:
             owner = aws.tag_list({naming.TAG_INSTALLATION: self.installation})
             made = self.client.create_target_group(Name=name, TargetType="lambda", Tags=owner)
-            arn = made["TargetGroups"][0]["TargetGroupArn"]
-        health = self.client.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
-        if self.page not in {one["Target"]["Id"] for one in health}:
-            self.client.register_targets(TargetGroupArn=arn, Targets=[{"Id": self.page}])
-        return arn
+            return self._register(made["TargetGroups"][0]["TargetGroupArn"])
+        is_ours, shows = at_once([partial(self._is_ours, arn), partial(self._shows, arn)])
+        if not is_ours:
+            raise _not_ours(name)
+        return arn if shows else self._register(arn)
 
-    def _find_page(self, load_balancer: str) -> str | None:
-        name = naming.curtain_target_group(self.installation, load_balancer)
+    def _named(self, name: str) -> str | None:
         try:
             (group,) = self.client.describe_target_groups(Names=[name])["TargetGroups"]
         except self.client.exceptions.TargetGroupNotFoundException:
             return None
-        arn = group["TargetGroupArn"]
-        tags = elbv2.tags(self.client, [arn]).get(arn, {})
-        if tags.get(naming.TAG_INSTALLATION) != self.installation:
-            raise Blocked(f"target group {name} has our name but is not ours; rename or delete it")
+        return group["TargetGroupArn"]
+
+    def _is_ours(self, page: str) -> bool:
+        tags = elbv2.tags(self.client, [page]).get(page, {})
+        return tags.get(naming.TAG_INSTALLATION) == self.installation
+
+    def _shows(self, page: str) -> bool:
+        health = self.client.describe_target_health(TargetGroupArn=page)["TargetHealthDescriptions"]
+        return self.page in {one["Target"]["Id"] for one in health}
+
+    def _register(self, page: str) -> str:
+        self.client.register_targets(TargetGroupArn=page, Targets=[{"Id": self.page}])
+        return page
+
+    def _find_page(self, load_balancer: str) -> str | None:
+        name = naming.curtain_target_group(self.installation, load_balancer)
+        arn = self._named(name)
+        if arn and not self._is_ours(arn):
+            raise _not_ours(name)
         return arn
 
     def _delete_unused_page(self, load_balancer: str) -> None:
@@ -175,3 +202,7 @@ class Curtain:
             # IAM may deny instead: it allows to delete what bears our tag, and what is gone bears none.
             if self._find_page(load_balancer):
                 raise
+
+
+def _not_ours(name: str) -> Blocked:
+    return Blocked(f"target group {name} has our name but is not ours; rename or delete it")

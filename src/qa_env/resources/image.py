@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
 
 PER_CALL = 100
+LISTED_PER_CALL = 1000  # the service model's maximum
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Image:
 
     def _listed(self, repository: str) -> Iterator[str]:
         pages = self.client.get_paginator("list_images").paginate(
-            repositoryName=repository, filter={"tagStatus": "TAGGED"}
+            repositoryName=repository,
+            filter={"tagStatus": "TAGGED"},
+            PaginationConfig={"PageSize": LISTED_PER_CALL},
         )
         return (image["imageTag"] for page in pages for image in page["imageIds"])

@@ -47,9 +47,13 @@ class Keyspace:
             place["database"] = int(known.get("database", self.redis.database))
         if not self.ledger.is_current(env):
             raise NotReady("the record moved on: the keys stay")
-        answer = self._ask("delete", **place, cursor=known.get("cursor", "0"))
+        last = env.conditions.get(self.kind)
+        looked = last is not None and env.is_gone(last)
+        answer = self._ask("delete", **place, cursor=_resumed(known.get("cursor", "0"), looked))
         if "gone" not in answer:
             raise NotReady(f"removing redis keys: {answer['removed']} so far", cursor=answer["cursor"])
+        if looked and answer["removed"] != "0":
+            raise NotReady("redis keys keep appearing; something still writes them", cursor="0")
 
     def owners(self) -> Iterator[Slug]:
         """Slugs of every namespace or database that holds keys and is claimed or named like ours."""
@@ -94,3 +98,9 @@ class Keyspace:
     def _ask(self, action: str, **details: object) -> datacall.Answer:
         request = {"store": "redis", "action": action, "secret": self.redis.secret, "mode": self.redis.mode}
         return datacall.ask(self.call, {**request, "prefix": self.redis.prefix, **details})
+
+
+def _resumed(cursor: str, looked: bool) -> str:
+    """Where the last call stopped. Once the keys were seen gone, everything is looked at again, but only once
+    where that takes several calls (`clean:`): two looks without an interruption would never come."""
+    return "0" if looked and not cursor.startswith("clean:") else cursor

@@ -8,14 +8,16 @@ blueprint has a log-in, it asks everybody for it (`qa_env.login`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qa_env import aws, elbv2, login, naming
 from qa_env.blueprint import Blueprint, LoadBalancer
 from qa_env.errors import Blocked
-from qa_env.model import Environment, Outputs, Slug
+from qa_env.looking import Once, afresh
+from qa_env.model import Claim, Environment, Outputs, Slug, port_scope
 
 if TYPE_CHECKING:
     from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
@@ -31,6 +33,7 @@ class Listener:
     installation: str
     read_secret: Callable[[str], str]
     name: str
+    once: Once = afresh
     kind = "listener"
 
     def ensure(self, env: Environment) -> Outputs:
@@ -52,20 +55,25 @@ class Listener:
 
     def owners(self) -> Iterator[Slug]:
         """Slugs of every listener carrying our owner tag."""
-        for lb in self.blueprint.load_balancers:
-            arns = [listener["ListenerArn"] for listener in elbv2.listeners(self.client, lb.arn)]
-            yield from elbv2.owners(self.client, arns, self.installation)
+        return self.whose({})
+
+    def whose(self, known: Mapping[str, Slug]) -> Iterator[Slug]:
+        """The same, without asking for the tags of what is `known`: ARN → whose it is."""
+        balancers = [lb.arn for lb in self.blueprint.load_balancers]
+        arns = [one["ListenerArn"] for lb in balancers for one in elbv2.listeners(self.client, lb)]
+        return elbv2.owners(self.client, arns, self.installation, known)
 
     def _find(
         self, env: Environment, load_balancer: str, port: int
     ) -> tuple[ListenerTypeDef, dict[str, str]] | None:
         """The listener on our port and its tags: None if missing, Blocked if someone else's."""
-        on_port = [one for one in elbv2.listeners(self.client, load_balancer) if one["Port"] == port]
-        if not on_port:
+        listeners = {one["Port"]: one for one in self._listeners(load_balancer)}
+        if port not in listeners:
             return None
-        (listener,) = on_port
-        arn = listener["ListenerArn"]
-        tags = elbv2.tags(self.client, [arn]).get(arn, {})
+        listener, arn = listeners[port], listeners[port]["ListenerArn"]
+        held = {Claim(port_scope(load_balancer), str(one)): one for one in listeners}
+        ours = frozenset(listeners[held[c]]["ListenerArn"] for c in env.claims.values() if c in held)
+        tags = self._tags(ours).get(arn, {})
         if naming.owner_of(tags, self.installation) != env.slug:
             raise Blocked(f"port {port} of {load_balancer} has a listener that is not ours; delete it")
         return listener, tags
@@ -89,12 +97,19 @@ class Listener:
         return arn
 
     def _mine(self, slug: Slug, load_balancer: str) -> list[str]:
-        arns = [listener["ListenerArn"] for listener in elbv2.listeners(self.client, load_balancer)]
+        arns = frozenset(listener["ListenerArn"] for listener in self._listeners(load_balancer))
         return [
             arn
-            for arn, tags in elbv2.tags(self.client, arns).items()
+            for arn, tags in self._tags(arns).items()
             if naming.owner_of(tags, self.installation) == slug and tags.get(naming.TAG_ROLE) == self.name
         ]
+
+    def _listeners(self, load_balancer: str) -> list[ListenerTypeDef]:
+        read = partial(elbv2.listeners, self.client, load_balancer)
+        return self.once(("listeners", load_balancer), read)
+
+    def _tags(self, arns: frozenset[str]) -> dict[str, dict[str, str]]:
+        return self.once(("tags", arns), partial(elbv2.tags, self.client, arns))
 
     def _delete(self, arn: str) -> None:
         try:

@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 from qa_env import aws, ecs, naming, sleep
 from qa_env.blueprint import Blueprint, Role
 from qa_env.errors import Blocked, Failed, NotReady
+from qa_env.looking import Once, afresh
 from qa_env.model import Environment, Outputs, Slug, State, key
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
     from mypy_boto3_ecs.type_defs import DeploymentTypeDef, ServiceTypeDef, TaskTypeDef
 
-PER_CALL = 10
 TASKS_PER_CALL = 100
+LISTED_PER_CALL = 100  # ten, where nothing is asked for (facts B2-8)
 LATELY = timedelta(minutes=5)  # in which ends of tasks count
 PATIENCE = timedelta(minutes=15)  # with a cluster that has no room
 
@@ -38,6 +39,7 @@ class Service:
     blueprint: Blueprint
     installation: str
     name: str
+    once: Once = afresh
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     kind = "service"
 
@@ -86,21 +88,27 @@ class Service:
 
     def owners(self) -> Iterator[Slug]:
         """Slugs of every service carrying our owner tag."""
-        pages = self.client.get_paginator("list_services").paginate(cluster=self.blueprint.cluster)
+        return self.whose({})
+
+    def whose(self, known: Mapping[str, Slug]) -> Iterator[Slug]:
+        """The same, without asking for the tags of what is `known`: ARN → whose it is."""
+        pages = self.client.get_paginator("list_services").paginate(
+            cluster=self.blueprint.cluster, PaginationConfig={"PageSize": LISTED_PER_CALL}
+        )
         arns = [arn for page in pages for arn in page["serviceArns"]]
-        for start in range(0, len(arns), PER_CALL):
-            described = self.client.describe_services(
-                cluster=self.blueprint.cluster, services=arns[start : start + PER_CALL], include=["TAGS"]
-            )
-            for service in described["services"]:
-                slug = naming.owner_of(aws.tag_dict(service.get("tags")), self.installation)
-                if slug and service["status"] != "INACTIVE":
-                    yield slug
+        yield from (known[arn] for arn in arns if arn in known)
+        others = [arn for arn in arns if arn not in known]
+        found = ecs.services(self.client, self.blueprint.cluster, others)
+        for arn in others:
+            tags = found[arn].get("tags") if arn in found else None
+            if slug := naming.owner_of(aws.tag_dict(tags), self.installation):
+                yield slug
 
     def _find(self, env: Environment) -> ServiceTypeDef | None:
         """The service with our name: None if missing, Blocked if someone else's."""
         name = naming.service(env.slug, self.name)
-        service = ecs.find(self.client, self._cluster(env), name)
+        names = {name, *(naming.service(env.slug, role) for role in self.blueprint.roles)}
+        service = ecs.found(self.client, self.once, self._cluster(env), names).get(name)
         if service and naming.owner_of(aws.tag_dict(service.get("tags")), self.installation) != env.slug:
             raise Blocked(f"service {name} has our name but is not ours; rename or delete it")
         return service
@@ -178,7 +186,7 @@ class Service:
 
     def _wanted(self, env: Environment, task_definition: str, count: int) -> dict[str, Any]:
         role = self._role
-        stg = ecs.original(self.client, self.blueprint.cluster, role.copy_of)
+        stg = ecs.original(self.client, self.once, self.blueprint, role)
         wanted: dict[str, Any] = {
             "cluster": self.blueprint.cluster,
             "taskDefinition": task_definition,

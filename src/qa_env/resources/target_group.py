@@ -7,14 +7,16 @@ Creating one with the name and settings of an existing one succeeds silently (B1
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qa_env import aws, elbv2, naming
 from qa_env.blueprint import Blueprint, Role
 from qa_env.errors import Blocked
-from qa_env.model import Environment, Outputs, Slug
+from qa_env.looking import Once, afresh
+from qa_env.model import Environment, Outputs, Slug, State, key
 
 if TYPE_CHECKING:
     from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 FIXED = ("Protocol", "Port", "VpcId", "TargetType")
 DELAY = "deregistration_delay.timeout_seconds"
+GROUPS_PER_PAGE = 400  # the service model's maximum
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,21 @@ class TargetGroup:
     blueprint: Blueprint
     installation: str
     name: str
+    once: Once = afresh
     kind = "target_group"
 
     def ensure(self, env: Environment) -> Outputs:
-        """Find or create the group, correct its health check and delay, return its ARN."""
-        wanted = self._wanted(env)
+        """Find or create the group, correct its health check and delay, return its ARN.
+
+        What a new one has besides what it was made with — whether it really was made now, and its delay — is
+        looked at by the next pass: until then nothing but the listener needs to know it.
+        """
         name = naming.target_group(env.slug, self.name)
+        wanted = self._wanted(env)
         with aws.doing(f"ensuring target group {name}"):
-            group = self._find(env) or self._create(env, name, wanted)
+            group = self._find(env)
+            if group is None:
+                return {"arn": self._create(env, name, wanted), "name": name}
             changed = [key for key in FIXED if group.get(key) != wanted[key]]
             if changed:
                 raise Blocked(
@@ -61,30 +71,42 @@ class TargetGroup:
 
     def owners(self) -> Iterator[Slug]:
         """Slugs of every target group carrying our owner tag."""
-        pages = self.client.get_paginator("describe_target_groups").paginate()
+        return self.whose({})
+
+    def whose(self, known: Mapping[str, Slug]) -> Iterator[Slug]:
+        """The same, without asking for the tags of what is `known`: ARN → whose it is."""
+        pages = self.client.get_paginator("describe_target_groups").paginate(
+            PaginationConfig={"PageSize": GROUPS_PER_PAGE}
+        )
         arns = [group["TargetGroupArn"] for page in pages for group in page["TargetGroups"]]
-        return elbv2.owners(self.client, arns, self.installation)
+        return elbv2.owners(self.client, arns, self.installation, known)
 
     def _find(self, env: Environment) -> TargetGroupTypeDef | None:
         """The group with our name: None if missing, Blocked if someone else's."""
         name = naming.target_group(env.slug, self.name)
-        try:
-            (group,) = self.client.describe_target_groups(Names=[name])["TargetGroups"]
-        except self.client.exceptions.TargetGroupNotFoundException:
+        there = frozenset(self._there(env))
+        names = there if name in there else frozenset({name})
+        groups = self.once(("target groups", names), partial(elbv2.target_groups, self.client, names))
+        if name not in groups:
             return None
-        self._check_owner(env, group["TargetGroupArn"])
-        return group
-
-    def _check_owner(self, env: Environment, arn: str) -> None:
-        tags = elbv2.tags(self.client, [arn]).get(arn, {})
-        if naming.owner_of(tags, self.installation) != env.slug:
+        arns = frozenset(group["TargetGroupArn"] for group in groups.values())
+        tags = self.once(("tags", arns), partial(elbv2.tags, self.client, arns))
+        arn = groups[name]["TargetGroupArn"]
+        if naming.owner_of(tags.get(arn, {}), self.installation) != env.slug:
             raise Blocked(f"target group {arn} has our name but is not ours; rename or delete it")
+        return groups[name]
 
-    def _create(self, env: Environment, name: str, wanted: dict[str, Any]) -> TargetGroupTypeDef:
+    def _there(self, env: Environment) -> Iterator[str]:
+        """The names of the groups that were there the last time: they are looked for in one call."""
+        for role in self.blueprint.web_roles:
+            condition = env.conditions.get(key(self.kind, role))
+            if condition and condition.outputs and condition.state is not State.GONE:
+                yield naming.target_group(env.slug, role)
+
+    def _create(self, env: Environment, name: str, wanted: dict[str, Any]) -> str:
         tags = aws.tag_list(naming.tags(self.installation, env, self.name))
         (group,) = self.client.create_target_group(Name=name, Tags=tags, **wanted)["TargetGroups"]
-        self._check_owner(env, group["TargetGroupArn"])
-        return group
+        return group["TargetGroupArn"]
 
     def _correct(self, group: TargetGroupTypeDef, wanted: dict[str, Any]) -> None:
         arn = group["TargetGroupArn"]
@@ -104,7 +126,7 @@ class TargetGroup:
         return {
             "Protocol": "HTTP",
             "Port": self._role.port,
-            "VpcId": self._vpc(load_balancer),
+            "VpcId": self.once(("vpc", load_balancer), partial(self._vpc, load_balancer)),
             "TargetType": self._role.target_type,
             "HealthCheckPath": check.path,
             "HealthCheckIntervalSeconds": check.interval,

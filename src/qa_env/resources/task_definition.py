@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from qa_env import aws, ecs, naming
 from qa_env.blueprint import Blueprint, Role
 from qa_env.errors import Blocked, NotReady
+from qa_env.looking import Once, afresh
 from qa_env.model import Built, Environment, Outputs, Slug
 from qa_env.variables import data_secrets, data_variables
 
@@ -48,19 +49,20 @@ class TaskDefinition:
     blueprint: Blueprint
     installation: str
     name: str
+    once: Once = afresh
     kind = "task_definition"
 
     def ensure(self, env: Environment) -> Outputs:
         """Find or register the revision that runs the built commit, return its ARN and which build it is."""
         if env.built is None:
             role = self.blueprint.roles[self.name]
-            ecs.original(self.client, self.blueprint.cluster, role.copy_of)  # a wrong name is said at once
+            ecs.original(self.client, self.once, self.blueprint, role)  # a wrong name is said at once
             raise NotReady("waiting for the first build")
         with aws.doing(f"ensuring task definition {naming.service(env.slug, self.name)}"):
             mark = self._mark(env, env.built)
             arn = self._known(env, mark) or self._find(env, mark) or self._register(env, env.built, mark)
-            self._prune(env, keep={arn, env.remembered("service", self.name).get("task_definition", "")})
-        return {"arn": arn, "commit": env.built.commit, "execution": env.built.execution}
+            alone = self._is_alone(env, arn)
+        return {"arn": arn, "commit": env.built.commit, "execution": env.built.execution, "alone": alone}
 
     def delete(self, env: Environment) -> None:
         """Deregister and delete every revision of ours."""
@@ -102,6 +104,15 @@ class TaskDefinition:
             if tags.get(naming.TAG_SETTINGS) == mark:
                 return arn
         return None
+
+    def _is_alone(self, env: Environment, arn: str) -> str:
+        """ "yes" once a look has found no revision but this one; until the next, nobody need look again."""
+        last = env.remembered(self.kind, self.name)
+        if last.get("alone") == "yes" and last.get("arn") == arn:
+            return "yes"
+        running = env.remembered("service", self.name).get("task_definition", "")
+        _, others = self._prune(env, keep={arn, running})
+        return "no" if others or running not in ("", arn) else "yes"
 
     def _register(self, env: Environment, built: Built, mark: str) -> str:
         tags = naming.tags(self.installation, env, self.name) | {naming.TAG_SETTINGS: mark}
@@ -152,7 +163,7 @@ class TaskDefinition:
 
     def _wanted(self, env: Environment, built: Built) -> dict[str, Any]:
         role = self.blueprint.roles[self.name]
-        service = ecs.original(self.client, self.blueprint.cluster, role.copy_of)
+        service = ecs.original(self.client, self.once, self.blueprint, role)
         described = self.client.describe_task_definition(taskDefinition=service["taskDefinition"])
         stg: Mapping[str, Any] = described["taskDefinition"]
         wanted = {key: stg[key] for key in COPIED if stg.get(key)}
