@@ -1,6 +1,6 @@
 """What a burst of webhooks costs, and how long the queue takes to drain.
 
-    make bench        (PYTHONPATH=src:. python -m bench.load [--environments 500] [--claiming 50] [--json])
+    make bench        (PYTHONPATH=src:. python -m bench.load [--environments 500 --claiming 50] [--json])
 
 Hundreds of branches are pushed at once, pushed and deleted in quick succession, and deleted at once. All of
 it goes the real way: signed bytes, webhook, queue, event source mapping, reconcile, controller, claims and
@@ -8,29 +8,40 @@ table. An environment is a port and one small thing (`tests/light.py`); in the l
 at once, it is everything that it consists of in AWS.
 
 AWS is moto under a lock: its time is in the seconds and AWS's own is not, so messages and calls are what to
-compare. `minutes` are the sweep's; nothing waits for them in real time.
+compare. `minutes` are the sweep's; nothing waits for them in real time. A fifth of the environments comes
+first, so that what a burst costs each of them is compared with a smaller burst of the same run.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
+from bench import report
+from bench.report import Goal, Result, Row
 from qa_env.model import Ref, Slug
 from tests import installation, light
 
+ENVIRONMENTS, CLAIMING = 100, 20
+REACH = 1.2
 PORTS = 50  # per load balancer
 SERVICES = ("dynamodb", "elbv2", "sqs")
-COLUMNS = ("phase", "webhooks", "per second", "drained s", "minutes", "messages", *SERVICES, "wrong")
-Row = dict[str, Any]
+COLUMNS = (
+    *("phase", "environments", "webhooks", "per second", "drained s", "minutes", "messages"),
+    *SERVICES,
+    "wrong",
+)
+NOTES = (
+    "Messages and calls are per environment. `wrong` counts what is not as its branch's last webhook said,",
+    "was lost, or is held twice.",
+)
 
 
 def pushes(environments: int) -> Iterator[tuple[str, str]]:
@@ -54,8 +65,32 @@ def _commit(generation: int, number: int) -> str:
     return f"c{generation:07x}{number:032x}"
 
 
-def measure(environments: int, asks_github: bool) -> Iterator[Row]:
-    """One row per burst."""
+def measure(environments: int = ENVIRONMENTS, at_once: int = CLAIMING) -> Result:
+    """One row per burst, of a fifth and of all."""
+    logging.disable()
+    rows: list[Row] = []
+    for number in (environments // 5, environments):
+        for asks_github in (False, True):
+            rows += _bursts(number, asks_github)
+    rows += [_claiming(at_once // 5), _claiming(at_once)]
+    logging.disable(logging.NOTSET)
+    return Result("Load", COLUMNS, rows, list(_goals(rows)), NOTES)
+
+
+def _goals(rows: Sequence[Row]) -> Iterator[Goal]:
+    """Each burst beside the one of the same kind with fewer; and nothing may go wrong."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        fewer = first.setdefault(row["phase"], row)
+        if fewer is not row:
+            figure = f"{row['phase']}, {row['environments']} environments against {fewer['environments']}"
+            yield Goal(figure, row["messages"], fewer["messages"], "messages each", REACH)
+            calls, known = (sum(one[service] for service in SERVICES) for one in (row, fewer))
+            yield Goal(figure, calls, known, "calls each", REACH)
+    yield Goal("what went wrong in all bursts", sum(row["wrong"] for row in rows), 0, "environments", 1)
+
+
+def _bursts(environments: int, asks_github: bool) -> Iterator[Row]:
     bursts = {
         "pushed": list(pushes(environments)),
         "in succession": list(storm(environments)),
@@ -78,6 +113,7 @@ def _burst(qa: light.Installation, name: str, said: Iterable[tuple[str, str]]) -
     number = sum(map(len, deliveries))
     return {
         "phase": f"{name}, {'GitHub asked' if qa.branches else 'last webhook'}",
+        "environments": len(deliveries),
         "webhooks": number,
         "per second": number / (sent - started),
         "drained s": drained - sent,
@@ -94,7 +130,7 @@ def _calls(aws: Any, environments: int) -> dict[str, float]:
     return {service: counted[service] / environments for service in SERVICES}
 
 
-def claiming(environments: int) -> Row:
+def _claiming(environments: int) -> Row:
     """So many first passes at once, with all that an environment consists of."""
     load_balancers = -(-environments * 2 // 49)  # two web roles each; AWS admits 50 listeners
     with installation.installed(load_balancers=load_balancers) as qa:
@@ -108,6 +144,7 @@ def claiming(environments: int) -> Row:
             waiting = [slug for slug in waiting if not qa.env(slug).claims]
         return {
             "phase": "claiming, everything",
+            "environments": environments,
             "webhooks": environments,
             "drained s": time.perf_counter() - started,
             "messages": passes / environments,
@@ -132,32 +169,15 @@ def shared(qa: installation.Installation, slugs: Iterable[Slug]) -> list[str]:
     return [*(url for url, holders in found.items() if holders > 1), *lacking]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Prints a row per burst; what is not as it should be is counted, not judged."""
+def _sized() -> partial[Result]:
+    """As many as the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
-    parser.add_argument("--environments", type=int, default=500, metavar="N")
-    parser.add_argument("--claiming", type=int, default=50, metavar="N")
+    parser.add_argument("--environments", type=int, default=ENVIRONMENTS, metavar="N")
+    parser.add_argument("--claiming", type=int, default=CLAIMING, metavar="N")
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args(arguments)
-    logging.disable()
-    machine = f"{platform.platform()}, Python {platform.python_version()}"
-    rows = _rows(given.environments, given.claiming)
-    if given.json:
-        print(json.dumps({"machine": machine, "rows": list(rows)}, indent=2))
-        return 0
-    print(f"Load ({machine}; messages and calls per environment)\n")
-    print(f"{COLUMNS[0]:<30}" + "".join(f"{column:>12}" for column in COLUMNS[1:]), flush=True)
-    for row in rows:
-        cells = (row.get(column, 0) for column in COLUMNS[1:])
-        print(f"{row['phase']:<30}" + "".join(f"{cell:>12.1f}" for cell in cells), flush=True)
-    return 0
-
-
-def _rows(environments: int, at_once: int) -> Iterator[Row]:
-    for asks_github in (False, True):
-        yield from measure(environments, asks_github)
-    yield claiming(at_once)
+    given = parser.parse_args()
+    return partial(measure, given.environments, given.claiming)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report.main(_sized()))

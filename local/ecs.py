@@ -26,6 +26,7 @@ from ministack.core.responses import error_response_json, json_response, request
 from ministack.services import alb, eventbridge
 from ministack.services import ecs as state
 
+from local.journal import Journal
 from local.task import CannotStart, HealthCheck, Task
 
 PASS = 0.25  # seconds between two looks at everything
@@ -73,8 +74,9 @@ def forwards_to(user: dict[str, Any], group: str) -> bool:
 class Runner:
     """Makes services what they should be. All public methods answer API calls; `start` does the work."""
 
-    def __init__(self, account: str, region: str, images: Path, logs: Path) -> None:
+    def __init__(self, account: str, region: str, images: Path, logs: Path, journal: Journal) -> None:
         self._scope = (account, region)
+        self._journal = journal
         self._images = images
         self._logs = logs
         self._tasks: list[Task] = []
@@ -92,6 +94,7 @@ class Runner:
             os.environ["MINISTACK_REGION"],
             Path(os.environ["LOCAL_IMAGES"]),
             Path(os.environ["LOCAL_LOGS"]),
+            Journal(Path(os.environ["LOCAL_JOURNAL"])),
         )
 
     def start(self) -> None:
@@ -435,6 +438,7 @@ class Runner:
         self._emit("ECS Service Action", [service["serviceArn"]], detail)
 
     def _emit(self, kind: str, resources: list[str], detail: dict[str, Any]) -> None:
+        self._journal.event(kind, {"resource": resources[0], **detail})
         self._events.put(
             {"Source": "aws.ecs", "DetailType": kind, "Resources": resources, "Detail": json.dumps(detail)}
         )

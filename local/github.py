@@ -193,13 +193,13 @@ class GitHub:
 class Server(serving.Server):
     """The stand-in behind HTTP on a free port."""
 
-    def __init__(self, github: GitHub, port: int = 0) -> None:
+    def __init__(self, github: GitHub, port: int = 0, seen: serving.Seen = serving.unseen) -> None:
         def answer(method: str, target: str, headers: Message, body: bytes) -> serving.Reply:
             status, said, links = github.answer(method, target, headers.get("Authorization", ""), body)
             shown = [f'<http://{headers["Host"]}{path}>; rel="{name}"' for name, path in links.items()]
             return status, said, {"Link": ", ".join(shown)} if shown else {}
 
-        super().__init__(answer, port)
+        super().__init__(answer, port, seen)
 
 
 def _page(answer: Any, target: str) -> tuple[Any, Links]:

@@ -8,24 +8,29 @@ Services get wrappers around MiniStack's handlers (the one seam, `SERVICE_HANDLE
 * `events`: AWS's own events (`aws.ecs`, `aws.codepipeline`) go through the deployed rules, which a client may
   not send; only the stack's own processes know the header that allows it;
 * all of them: what a function calls is refused where its role does not allow it (`local/iam/`).
+
+What was called and run, and when, is written down (`local/journal.py`).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 from ministack import app
+from ministack.core import lambda_runtime
 from ministack.services import alb, eventbridge
 
 from local import ecs
 from local.iam import inside as iam
 from local.iam.guard import Denials
 from local.iam.inside import Handler, Response
+from local.journal import Journal, observed
 from local.ministack import ACCOUNT, AWS_EVENTS_HEADER, REGION
 
 LIMITS = {
@@ -47,8 +52,31 @@ def main() -> None:
     handlers["elasticloadbalancing"] = load_balancing(handlers["elasticloadbalancing"])
     handlers["events"] = aws_events(handlers["events"], os.environ["LOCAL_TOKEN"])
     iam.install(ACCOUNT, REGION, Denials(Path(os.environ["LOCAL_DENIED"])))
+    write_down(Journal(Path(os.environ["LOCAL_JOURNAL"])))
     runner.start()
     app.main()
+
+
+def write_down(journal: Journal) -> None:
+    """Every request's answer and every function's run, with their times."""
+    app.app = observed(app.app, journal)
+    run = lambda_runtime.Worker.invoke
+
+    def invoke(worker: Any, event: Any, request_id: str, **more: Any) -> Any:
+        at = time.time()
+        answer = run(worker, event, request_id, **more)
+        journal.write("run", at, function=worker.func_name, cold=answer["cold_start"], about=_about(event))
+        return answer
+
+    lambda_runtime.Worker.invoke = invoke
+
+
+def _about(event: Mapping[str, Any]) -> Any:
+    """What a run was given, where that is a message of the queue or an event of AWS."""
+    if records := event.get("Records"):
+        sent = int(records[0]["attributes"]["SentTimestamp"]) / 1000
+        return {"message": json.loads(records[0]["body"]), "sent": sent}
+    return {name: event[name] for name in ("detail-type", "detail") if name in event}
 
 
 def aws_events(original: Handler, token: str) -> Handler:

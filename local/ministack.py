@@ -20,6 +20,7 @@ from botocore.config import Config
 
 from local import process
 from local.iam.guard import Denials
+from local.journal import Journal
 
 REGION = "ap-northeast-1"
 ACCOUNT = "111122223333"
@@ -107,6 +108,7 @@ def start(directory: Path, logs: Path, token: str, environment: Mapping[str, str
         "LOCAL_IMAGES": str(directory / "images"),
         "LOCAL_LOGS": str(logs / "tasks"),
         "LOCAL_DENIED": str(denials.path),
+        "LOCAL_JOURNAL": str(Journal.among(logs).path),
         **environment,
     }
     command = [sys.executable, "-m", "local.inside"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,13 @@ Reply = tuple[int, Any, Mapping[str, str]]
 
 Answering = Callable[[str, str, Message, bytes], Reply]
 """From method, path with query, headers and body."""
+
+Seen = Callable[[str, float], None]
+"""Told of every answer: the method, and when the request came. Not the path, which may hold a secret."""
+
+
+def unseen(_method: str, _at: float) -> None:
+    """Nobody is told."""
 
 
 def files(directory: Path) -> Answering:
@@ -31,13 +39,14 @@ def files(directory: Path) -> Answering:
 
 
 class Server:
-    """Serves from `start` to `stop`; `url` has no slash at its end."""
+    """Serves from `start` to `stop`; `url` has no slash at its end. `seen` is told of what was answered."""
 
-    def __init__(self, answer: Answering, port: int = 0) -> None:
+    def __init__(self, answer: Answering, port: int = 0, seen: Seen = unseen) -> None:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def _serve(self) -> None:
+                at = time.time()
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 status, said, headers = answer(self.command, self.path, self.headers, body)
                 is_text = isinstance(said, str)
@@ -50,6 +59,7 @@ class Server:
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
                 self.wfile.write(text)
+                seen(self.command, at)
 
             do_GET = do_POST = do_PATCH = _serve  # noqa: N815 - http.server's names
 

@@ -127,8 +127,8 @@ class Slack:
 class Server(serving.Server):
     """The workspace behind HTTP; the Web API is under `api_url`, the webhook at `webhook_url`."""
 
-    def __init__(self, slack: Slack, port: int = 0) -> None:
-        super().__init__(slack.answer, port)
+    def __init__(self, slack: Slack, port: int = 0, seen: serving.Seen = serving.unseen) -> None:
+        super().__init__(slack.answer, port, seen)
         self.api_url = f"{self.url}/api"
         self.webhook_url = f"{self.url}{slack.hook}"
 

@@ -26,7 +26,9 @@ from botocore.exceptions import ClientError
 from local import codepipeline, deploy, forward, git, github, ministack, serving, slack, world
 from local.build import Builds
 from local.iam import outside
+from local.iam import wire as iam_wire
 from local.iam.guard import Denials
+from local.journal import Journal
 from local.servers import MariaDB, Redis
 
 ROOT = Path(__file__).parent.parent
@@ -47,6 +49,7 @@ class Options:
     name: str = DEFAULT
     github: bool = True
     redis: str = "namespace"
+    accounts: str = "shared"
     build_seconds: float = 0
     sample: Path = SAMPLE
 
@@ -125,6 +128,11 @@ class Stack:
         return Denials.among(self.directory / "logs")
 
     @property
+    def journal(self) -> Journal:
+        """What was called, run and told, and when."""
+        return Journal.among(self.directory / "logs")
+
+    @property
     def remote(self) -> git.Remote:
         """The git remote."""
         return git.Remote(Path(self.info["git_remote"]))
@@ -163,10 +171,15 @@ class Stack:
         blueprints.mkdir()
         ports = range(reserved.ports.start + 1, reserved.ports.stop)
         places = world.Places(ports, host, page, sink.api_url, hub if options.github else None)
-        text = world.blueprint(made, places, options.redis)
+        text = world.blueprint(made, places, options.redis, options.accounts)
         (blueprints / "sample-app.yaml").write_text(text, "utf-8")
         self._builds(remote, run, made.servers, options.build_seconds)
-        outputs = self._deploy(made, blueprints, run / "functions")
+        parameters = {
+            "Installation": INSTALLATION,
+            "OwnAccounts": str(options.accounts == "own").lower(),
+            **made.parameters(),
+        }
+        outputs = self._deploy(parameters, blueprints, run / "functions")
         world.page_listener(
             self.cloud.client("elbv2"), INSTALLATION, made.balancer, reserved.ports.start, outputs
         )
@@ -219,14 +232,14 @@ class Stack:
             token,
             tell=lambda event, payload: git.tell(remote, event, payload),
         )
-        server = github.Server(self._github)
+        server = github.Server(self._github, seen=self._seen("github"))
         server.start()
         self._ends.callback(server.stop)
         return server.url
 
     def _start_slack(self, token: str) -> slack.Server:
         self._slack = slack.Slack(token, world.SLACK_CHANNEL)
-        server = slack.Server(self._slack)
+        server = slack.Server(self._slack, seen=self._seen("slack"))
         server.start()
         self._ends.callback(server.stop)
         return server
@@ -252,7 +265,12 @@ class Stack:
         refuse = outside.codepipeline(
             settings, lambda service: self.cloud.client(service), tags, self.denials
         )
-        return codepipeline.Server(engine, refuse=refuse)
+
+        def seen(authorization: str, operation: str, at: float) -> None:
+            key = iam_wire.access_key(authorization)
+            self.journal.write("call", at, operation=f"codepipeline:{operation}", key=key)
+
+        return codepipeline.Server(engine, refuse=refuse, seen=seen)
 
     def _builds(self, remote: git.Remote, run: Path, servers: Mapping[str, str], seconds: float) -> None:
         logs = self.directory / "logs" / "builds"
@@ -274,11 +292,21 @@ class Stack:
             return False
         return bool(found["pipelineExecution"]["status"] == "InProgress")
 
+    def _seen(self, place: str) -> serving.Seen:
+        """Writes down what a stand-in outside of AWS answered."""
+
+        def seen(method: str, at: float) -> None:
+            self.journal.write("call", at, operation=f"{place}:{method}", key="")
+
+        return seen
+
     def _invoke(self, function: str, event: Mapping[str, Any]) -> None:
+        self.journal.event("CodePipeline job", {"pipeline": function})
         payload = json.dumps(event).encode()
         self.cloud.client("lambda").invoke(FunctionName=function, InvocationType="Event", Payload=payload)
 
     def _emit(self, event: Mapping[str, Any]) -> None:
+        self.journal.event(event["detail-type"], event["detail"])
         self.cloud.emit(
             {
                 "Source": event["source"],
@@ -292,9 +320,8 @@ class Stack:
         """What CodeBuild does with a variable that names a secret."""
         return str(self.cloud.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"])
 
-    def _deploy(self, made: world.World, blueprints: Path, workspace: Path) -> dict[str, str]:
+    def _deploy(self, parameters: Mapping[str, str], blueprints: Path, workspace: Path) -> dict[str, str]:
         url = deploy.package(self.cloud.client("s3"), ministack.REGION, blueprints, workspace)
-        parameters = {"Installation": INSTALLATION, **made.parameters()}
         return ministack.deploy(self.cloud, INSTALLATION, url, parameters)
 
     def _start_forward(self, reserved: forward.Range, balancer: str) -> None:

@@ -30,6 +30,8 @@ LOG = logging.getLogger(__name__)
 TARGET = "CodePipeline_20150709."
 HEADERS = {"Content-Type": "application/x-amz-json-1.1"}
 
+Seen = Callable[[str, str, float], None]
+"""Told of every answer over HTTP: its Authorization header and operation, and when the request came."""
 Refuse = Callable[[str, str, Mapping[str, Any]], str]
 """Why IAM refuses a request, by its Authorization header, operation and parameters; empty if it does not."""
 
@@ -37,6 +39,10 @@ Refuse = Callable[[str, str, Mapping[str, Any]], str]
 def allow(_authorization: str, _operation: str, _params: Mapping[str, Any]) -> str:
     """Everybody may do everything."""
     return ""
+
+
+def unseen(_authorization: str, _operation: str, _at: float) -> None:
+    """Nobody is told."""
 
 
 def respond(
@@ -114,12 +120,14 @@ class Server:
     """Serves an engine on 127.0.0.1 and runs its tasks in threads, from `start()` to `stop()`.
 
     `workers` is how many builds and invocations run at once. `stop()` waits for them: end their processes
-    first. `refuse` is IAM.
+    first. `refuse` is IAM, `seen` is told of what was answered.
     """
 
-    def __init__(self, engine: Engine, port: int = 0, workers: int = 8, refuse: Refuse = allow) -> None:
+    def __init__(
+        self, engine: Engine, port: int = 0, workers: int = 8, refuse: Refuse = allow, seen: Seen = unseen
+    ) -> None:
         self._engine = engine
-        self._http = _HTTPServer(("127.0.0.1", port), _handler(engine, refuse))
+        self._http = _HTTPServer(("127.0.0.1", port), _handler(engine, refuse, seen))
         self._stopping = threading.Event()
         loops: list[Callable[[], None]] = [
             functools.partial(self._http.serve_forever, 0.05),
@@ -165,13 +173,14 @@ class Server:
                 self._engine.wait(self._stopping)
 
 
-def _handler(engine: Engine, refuse: Refuse) -> type[BaseHTTPRequestHandler]:
+def _handler(engine: Engine, refuse: Refuse, seen: Seen) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         """One request per connection (HTTP/1.0): stopping leaves no idle connection's thread behind."""
 
         timeout = 5
 
         def do_POST(self) -> None:
+            at = time.time()
             length = int(self.headers.get("Content-Length") or 0)
             target, authorization = (self.headers.get(name, "") for name in ("X-Amz-Target", "Authorization"))
             status, content = respond(engine, target, self.rfile.read(length), authorization, refuse)
@@ -180,6 +189,7 @@ def _handler(engine: Engine, refuse: Refuse) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
+            seen(authorization, target.removeprefix(TARGET), at)
 
         def log_message(self, format: str, *args: object) -> None:
             LOG.debug(format, *args)

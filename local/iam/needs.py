@@ -33,7 +33,7 @@ ANY_RESOURCE = {"ecs:ListTasks", "cloudwatch:GetMetricData"}
 instance, and metrics of AWS's own namespaces."""
 NEW = "0123456789abcdef"  # the part of an ARN that AWS is about to draw
 PREFIXES = {"elbv2": "elasticloadbalancing", "resourcegroupstaggingapi": "tag"}
-ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction"}
+ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction", "sqs:SendMessageBatch": "sqs:SendMessage"}
 NOT_ATTRIBUTES = {"SET", "REMOVE", "AND", "OR", "NOT", "attribute_exists", "attribute_not_exists"}
 
 Tags = Mapping[str, str]
@@ -351,10 +351,10 @@ TABLE: dict[str, Callable[[Call], Iterator[Request]]] = {
     "secretsmanager:DeleteSecret": _secret,
     "secretsmanager:DescribeSecret": _secret,
     "secretsmanager:GetSecretValue": _secret,
-    "secretsmanager:ListSecrets": _everything,
     "sqs:ChangeMessageVisibility": _queue,
     "sqs:DeleteMessage": _queue,
     "sqs:ReceiveMessage": _queue,
     "sqs:SendMessage": _queue,
+    "sqs:SendMessageBatch": _queue,
     "ssm:GetParameter": _ssm_parameter,
 }

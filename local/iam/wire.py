@@ -20,7 +20,7 @@ CLIENTS = {
     "tagging": "resourcegroupstaggingapi",
 }
 """MiniStack's names of services, where boto3 has others."""
-CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/")
+CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/(?:\d+/[^/]+/([^/]+)/)?")
 CBOR = re.compile(r"/service/[^/]+/operation/(\w+)")
 INVOCATION = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
 ITEMS = {"Key", "Item", "ExpressionAttributeValues"}
@@ -32,6 +32,12 @@ def access_key(authorization: str) -> str:
     """The key that a request with this header is signed with; empty if it is not signed."""
     found = CREDENTIAL.search(authorization)
     return found[1] if found else ""
+
+
+def service(authorization: str) -> str:
+    """The service that a request is signed for, by MiniStack's name; empty if it is not signed."""
+    found = CREDENTIAL.search(authorization)
+    return (found[2] or "") if found else ""
 
 
 def read(service: str, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[str, Params]:
