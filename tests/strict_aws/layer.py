@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from fnmatch import fnmatchcase
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -85,9 +85,12 @@ class StrictAWS:
 
     def client(self, service: str) -> Any:
         """A boto3 client. Clients made by anybody else inside the layer behave the same."""
-        if service == "codepipeline":  # its endpoint is the stand-in's, and that is another one in every test
-            return _session().client(service, region_name=self.region)
-        return _client(service, self.region)
+        return self._codepipeline if service == "codepipeline" else _client(service, self.region)
+
+    @cached_property
+    def _codepipeline(self) -> Any:
+        """Its endpoint is the stand-in's, and that is another one in every test."""
+        return _session().client("codepipeline", region_name=self.region)
 
     def world(self, load_balancers: int = 1) -> World:
         """What every environment finds already there. The calls that build it are not recorded."""
