@@ -105,9 +105,8 @@ chaos: setup ## Random histories of everything that can go wrong (SEEDS=1000 FIR
 crash: setup ## The life of an environment, with a crash at every call (EVERY=1 JOBS=2); docs/reliability.md
 	@$(MODULE) tests.chaos.crash --every $(or $(EVERY),1) --jobs $(or $(JOBS),2)
 
-bench: setup ## Measure, never judge: what the list page costs (docs/performance.md has the figures)
-	@$(MODULE) bench.list_page
-	@$(MODULE) bench.load
+bench: setup servers ## Measure, never judge; half an hour, or B="calls first_pass" (docs/performance.md)
+	@$(MODULE) bench $(B)
 
 # --- Installing it in an AWS account ------------------------------------------------------------------------
 

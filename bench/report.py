@@ -5,7 +5,7 @@ A benchmark is a module of this package with `measure() -> Result` and, at its e
     if __name__ == "__main__":
         sys.exit(report.main(measure))
 
-`python -m bench.<name> [--json]` runs one of them, `make bench` all (`bench/__main__.py`).
+`python -m bench.<name> [--json]` runs one of them, `make bench` all (`bench/__main__.py`, which lists them).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 Row = dict[str, Any]
@@ -66,6 +66,13 @@ class Result:
         if self.notes:
             lines += ["", *self.notes]
         return "\n".join(lines)
+
+
+def from_json(said: Mapping[str, Any]) -> Result:
+    """What `as_json` was made of."""
+    names = {one.name for one in fields(Goal)}
+    goals = [Goal(**{name: value for name, value in goal.items() if name in names}) for goal in said["goals"]]
+    return Result(said["title"], said["columns"], said["rows"], goals, said["notes"])
 
 
 def machine() -> str:
