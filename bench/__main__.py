@@ -2,8 +2,8 @@
 
     make bench              (PYTHONPATH=src:. python -m bench [NAME …])
 
-Each runs in a process of its own, because imports and clients are part of what some measure. The figures go to
-build/bench.json as well. It takes about half an hour, and nothing else should run on the machine.
+Each runs in a process of its own, because imports and clients are part of what some measure. The figures go
+to build/bench.json as well. It takes about half an hour, and nothing else should run on the machine.
 """
 
 from __future__ import annotations
