@@ -129,7 +129,7 @@ def test_the_receiver_imports_little() -> None:
     files, libraries = imports.closure("handlers.webhook", SOURCE)
     assert libraries == {"aws_lambda_powertools", "botocore"}
     modules = {path.stem for path in files if path.parent.name == "qa_env"} - {"__init__"}
-    assert modules == {"errors", "github", "model", "naming", "receiver", "redaction", "trace"}
+    assert modules == {"calls", "errors", "github", "model", "naming", "receiver", "redaction", "trace"}
 
 
 @pytest.mark.parametrize(

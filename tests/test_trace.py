@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import socket
 from collections.abc import Iterator
@@ -10,14 +12,17 @@ from typing import Any
 
 import pytest
 
-from handlers import signals
+from handlers import signals, webhook
 from qa_env import calls, trace
+from qa_env.blueprint import index
 from qa_env.model import Slug
+from qa_env.receiver import Receiver
 from qa_env.watch import Watch
 from tests.fakes import MemoryStore
-from tests.making import environment, event
+from tests.making import blueprint, environment, event
 from tests.strict_aws import strict_aws
 
+SECRET = b"It's a Secret to Everybody"
 ROOT, PARENT = "1-581cf771-a006649127e371903a2de979", "70de5b6f19ff9a0c"
 
 
@@ -110,3 +115,22 @@ def test_an_event_is_about_its_environment(daemon: Daemon) -> None:
     signals.handler(event("codepipeline-execution-failed"), None, watch=watch)
     assert woken == ["qa-foo"]
     assert [one["annotations"] for one in daemon.told()] == [{"environment": "qa-foo"}]
+
+
+def test_a_delivery_is_about_its_environments(daemon: Daemon) -> None:
+    """With GitHub's id of it: what the pass behind the queue says is about the same slug."""
+    taken: list[str] = []
+    receiver = Receiver([SECRET], index([blueprint()]), lambda change, _: taken.append(change.slug))
+    body = json.dumps(event("push-update")["body"])
+    signature = hmac.new(SECRET, body.encode(), hashlib.sha256).hexdigest()
+    headers = {
+        "X-GitHub-Event": "push",
+        "X-GitHub-Delivery": "1-2-3",
+        "X-Hub-Signature-256": f"sha256={signature}",
+    }
+    sent = {"requestContext": {"http": {"method": "POST"}}, "headers": headers, "body": body}
+    assert webhook.handler(sent, None, receiver=receiver)["statusCode"] == 202
+    assert [one["annotations"] for one in daemon.told()] == [
+        {"environment": slug, "delivery": "1-2-3"} for slug in taken
+    ]
+    assert taken

@@ -89,8 +89,8 @@ def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
         build=[
             [*gate, *data, *of(TargetGroup, web)],
             own,
-            [pipeline, *images, *of(TaskDefinition, roles), *of(Listener, web)],
-            of(Curtain, web),
+            [*images, *of(TaskDefinition, roles), *of(Listener, web)],
+            [pipeline, *of(Curtain, web)],
             of(Service, roles),
         ],
         tear_down=[[pipeline, *of(Service, roles)], *_role_waves(of, roles, images), own, data],

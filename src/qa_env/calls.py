@@ -20,22 +20,32 @@ BEGAN = "qa-env-began"
 
 def logged(client: Any) -> Any:
     """The boto3 client; what it does is logged from now on, never with what it was given or told."""
-    client.meta.events.register("before-call", _begin, unique_id="qa-env-calls-begin")
-    client.meta.events.register("after-call", _log, unique_id="qa-env-calls")
+    events = client.meta.events
+    events.register("before-call", _begin, unique_id="qa-env-calls-begin")
+    events.register("after-call", _end, unique_id="qa-env-calls")
+    events.register("after-call-error", _fail, unique_id="qa-env-calls-error")
     return client
 
 
-def _begin(context: dict[str, Any], **_: Any) -> None:
-    context[BEGAN] = time.time()
+def _begin(model: Any, context: dict[str, Any], **_: Any) -> None:
+    context[BEGAN] = time.time(), model
 
 
-def _log(parsed: Any, model: Any, context: dict[str, Any], **_: Any) -> None:
+def _end(parsed: Any, context: dict[str, Any], **_: Any) -> None:
     meta = parsed.get("ResponseMetadata", {}) if isinstance(parsed, dict) else {}
     error = parsed.get("Error", {}).get("Code", "") if isinstance(parsed, dict) else ""
-    keys = {"request": meta.get("RequestId", ""), "retries": meta.get("RetryAttempts", 0)}
-    level = logging.DEBUG if model.name.startswith(READS) else logging.INFO
-    name = f"{model.service_model.service_name}:{model.name}"
-    logger.log(level, "%s %s", name, error or "done", extra=keys)
-    about = {"operation": model.name, "request_id": keys["request"], "retries": keys["retries"]}
-    began = context.get(BEGAN, time.time())
-    trace.record(model.service_model.service_name, began, namespace="aws", aws=about, error=bool(error))
+    _tell(context, error, {"request": meta.get("RequestId", ""), "retries": meta.get("RetryAttempts", 0)})
+
+
+def _fail(exception: Exception, context: dict[str, Any], **_: Any) -> None:
+    """Nobody answered, not even a read; what the error says may hold anything."""
+    _tell(context, type(exception).__name__, {})
+
+
+def _tell(context: dict[str, Any], error: str, keys: dict[str, Any]) -> None:
+    began, model = context[BEGAN]
+    service = model.service_model.service_name
+    level = logging.DEBUG if model.name.startswith(READS) and keys else logging.INFO
+    logger.log(level, "%s:%s %s", service, model.name, error or "done", extra=keys)
+    about = {"operation": model.name, "request_id": keys.get("request"), "retries": keys.get("retries")}
+    trace.record(service, began, namespace="aws", aws=about, error=bool(error))

@@ -27,6 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
 from qa_env import github
+from qa_env.calls import logged
 from qa_env.errors import Rejected
 from qa_env.model import Change
 from qa_env.redaction import redacting
@@ -171,12 +172,12 @@ def _plain(text: str) -> bytes:
 
 
 def _sqs(session: Session) -> SQSClient:
-    return cast("SQSClient", redacting(session.create_client("sqs", config=_config())))
+    return cast("SQSClient", logged(redacting(session.create_client("sqs", config=_config()))))
 
 
 def _secrets_manager(session: Session) -> SecretsManagerClient:
     client = session.create_client("secretsmanager", config=_config())
-    return cast("SecretsManagerClient", redacting(client))
+    return cast("SecretsManagerClient", logged(redacting(client)))
 
 
 def _config() -> Config:
