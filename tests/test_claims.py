@@ -229,6 +229,14 @@ class TestPorts:
         place.aws.client("elbv2").delete_load_balancer(LoadBalancerArn=place.world.load_balancer.arn)
         assert "reading the listeners of qa-1.example.com" in place.refusal(made, "qa/foo")
 
+    def test_a_right_that_is_missing_blocks_and_is_named(self, place: Place) -> None:
+        """Whichever of the reads that are made at once is refused."""
+        made = place.blueprint("10001-10049")
+        for read in ("DescribeTargetGroups", "DescribeAccountLimits", "DescribeListeners"):
+            place.aws.fail(read, times=9, error="AccessDenied")
+            assert "looking for" in (said := place.refusal(made, "qa/foo")) or "reading" in said, read
+            place.aws.clear_faults()
+
     def test_only_the_load_balancer_with_room_is_asked(self, place: Place) -> None:
         """Neither those behind it nor those full of claims: a burst of claims must not be throttled."""
         made = place.blueprint("10001-10001", "10001-10049", web=1)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from qa_env import naming
 from qa_env.errors import NotReady
 from qa_env.model import Condition, Phase, State
-from tests.installation import A, B, Installation, installed
+from tests.installation import A, B, Installation, blueprint, installed
 
 
 @pytest.fixture(params=[False, True], ids=["last-webhook", "github"])
@@ -172,3 +173,52 @@ def test_two_environments_share_nothing(qa: Installation) -> None:
     assert qa.run_pass(second) is not None
     assert qa.env(second).phase is Phase.READY, qa.messages(second)
     assert qa.datastores.schemas == {"qa-foo-bar"}
+
+
+def test_each_curtain_shows_the_page_of_its_own_load_balancer() -> None:
+    """Roles may be spread, and a target group serves one load balancer only (facts B1-1)."""
+    with installed(load_balancers=2) as qa:
+        one_port_each = [one.model_dump() | {"ports": "10001-10001"} for one in qa.blueprint.load_balancers]
+        qa.use(blueprint(qa.world, load_balancers=one_port_each))
+        env = qa.run_pass(qa.push("qa/foo", A))
+        assert env is not None
+        assert len(env.urls) == 2
+        elbv2 = qa.aws.client("elbv2")
+        for lb in qa.world.load_balancers:
+            (listener,) = elbv2.describe_listeners(LoadBalancerArn=lb.arn)["Listeners"]
+            rules = elbv2.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
+            (curtain,) = [one["Actions"][0]["TargetGroupArn"] for one in rules if not one["IsDefault"]]
+            (page,) = elbv2.describe_target_groups(TargetGroupArns=[curtain])["TargetGroups"]
+            assert page["TargetGroupName"] == naming.curtain_target_group("qa-env", lb.arn)
+
+
+def test_one_role_missing_does_not_hide_what_is_wrong_with_another(qa: Installation) -> None:
+    """Target groups are looked for together; one that is gone fails the whole call (facts B1-6)."""
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    elbv2 = qa.aws.client("elbv2")
+    for listener in elbv2.describe_listeners(LoadBalancerArn=qa.world.load_balancer.arn)["Listeners"]:
+        if listener["Port"] == 10001:
+            elbv2.delete_listener(ListenerArn=listener["ListenerArn"])
+    elbv2.delete_target_group(TargetGroupArn=qa.env(slug).output("target_group", "app")["arn"])
+    other = qa.env(slug).output("target_group", "admin")["arn"]
+    elbv2.modify_target_group(TargetGroupArn=other, HealthCheckPath="/by-hand")
+    qa.run_pass(slug)
+    groups = elbv2.describe_target_groups(Names=["qa-foo-app", "qa-foo-admin"])["TargetGroups"]
+    assert {one["HealthCheckPath"] for one in groups} == {qa.blueprint.roles["app"].health_check.path}
+
+
+def test_a_group_that_is_not_ours_any_more_is_not_touched_beside_one_that_is(qa: Installation) -> None:
+    """Each of those that are looked for together is judged by its own tags."""
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    elbv2 = qa.aws.client("elbv2")
+    theirs = qa.env(slug).output("target_group", "admin")["arn"]
+    elbv2.add_tags(ResourceArns=[theirs], Tags=[{"Key": naming.TAG_INSTALLATION, "Value": "another"}])
+    elbv2.modify_target_group(TargetGroupArn=theirs, HealthCheckPath="/theirs")
+    env = qa.run_pass(slug)
+    assert env is not None
+    assert env.conditions["target_group/admin"].state is State.BLOCKED
+    assert env.conditions["target_group/app"].state is State.READY
+    (group,) = elbv2.describe_target_groups(TargetGroupArns=[theirs])["TargetGroups"]
+    assert group["HealthCheckPath"] == "/theirs"

@@ -14,9 +14,9 @@ from aws_lambda_powertools.utilities.batch import SqsFifoPartialProcessor, proce
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from qa_env import app, runtime, trace
-from qa_env.controller import Controller
+from qa_env.controller import BRANCH, Controller
 from qa_env.errors import Rejected
-from qa_env.model import Change, Orphan, Slug
+from qa_env.model import Change, Orphan, Slug, State
 from qa_env.watch import NOT_SETTLED
 
 logger = Logger()
@@ -130,7 +130,7 @@ def _reconcile(
     slug: Slug,
     message: dict[str, Any],
 ) -> bool:
-    """One pass; False if it broke and does not come again."""
+    """One pass; False if it looked at nothing, or broke and does not come again."""
     try:
         env = controller.reconcile(slug)
     except Exception:
@@ -149,4 +149,5 @@ def _reconcile(
     if wait:
         postpone(math.ceil(wait))
         raise LookAgain(f"looked once: again in {math.ceil(wait)} s")
-    return True
+    branch = env.conditions.get(BRANCH) if env else None
+    return env is None or (branch is not None and branch.state is State.READY)

@@ -15,7 +15,7 @@ from zlib import crc32
 from qa_env import aws, elbv2, naming
 from qa_env.blueprint import Blueprint, LoadBalancer, data_name
 from qa_env.errors import Blocked, NotReady
-from qa_env.looking import Once, afresh, at_once
+from qa_env.looking import Once, afresh, at_once, both
 from qa_env.model import (
     REDIS,
     REDIS_DATABASES,
@@ -83,7 +83,7 @@ class Claims:
     def _held(self, env: Environment, roles: list[str]) -> Held:
         """Who holds which numbers by now; what else is needed for ports in any case is read meanwhile."""
         scopes = [*(port_scope(lb.arn) for lb in self.blueprint.load_balancers), REDIS_DATABASES]
-        held: Held = {}
+        held: Held = {scope: [] for scope in scopes}
         reads: list[Callable[[], object]] = [partial(self._read_held, held, scope) for scope in scopes]
         reads += [partial(self._groups, env, role) for role in roles]
         at_once([*reads, self._limits] if roles else reads)
@@ -116,7 +116,8 @@ class Claims:
     def _groups(self, env: Environment, role: str) -> dict[str, TargetGroupTypeDef]:
         """The target group of an earlier life, if there is one, by its name."""
         names = frozenset({naming.target_group(env.slug, role)})
-        return self.once(("target groups", names), partial(elbv2.target_groups, self.elbv2, names))
+        with aws.doing(f"looking for an earlier target group of {env.slug} {role}"):
+            return self.once(("target groups", names), partial(elbv2.target_groups, self.elbv2, names))
 
     def _listeners(self, load_balancer: str) -> list[ListenerTypeDef]:
         read = partial(elbv2.listeners, self.elbv2, load_balancer)
@@ -182,11 +183,10 @@ class Claims:
     def _used(self, lb: LoadBalancer) -> tuple[set[int], int]:
         """(ports with a listener, number of target groups) of a load balancer."""
         listeners = partial(self._listeners, lb.arn)
-        count = partial(self.once, ("target groups of", lb.arn), partial(self._count_groups, lb.arn))
-        both: list[Callable[[], object]] = [listeners, count]
+        groups = partial(self.once, ("target groups of", lb.arn), partial(self._count_groups, lb.arn))
         with aws.doing(f"reading the listeners of {lb.host}"):
-            at_once(both)
-            return {listener["Port"] for listener in listeners()}, count()
+            found, count = both(listeners, groups)
+        return {listener["Port"] for listener in found}, count
 
     def _count_groups(self, load_balancer: str) -> int:
         pages = self.elbv2.get_paginator("describe_target_groups").paginate(LoadBalancerArn=load_balancer)

@@ -21,7 +21,7 @@ from qa_env import brake, naming
 from qa_env.blueprint import Blueprint
 from qa_env.branches import Branches
 from qa_env.errors import Blocked, Failed, Rejected, Stale, Unfinished
-from qa_env.looking import THREADS, at_once
+from qa_env.looking import THREADS, at_once, both
 from qa_env.model import (
     REDIS,
     SCHEMA,
@@ -52,6 +52,7 @@ NOTHING_LEFT = "looked twice, nothing is left"
 ATTEMPTS = 4
 BELIEF = 60  # seconds that GitHub's refs may lag behind its webhooks
 MISSING = "GitHub shows no such branch"
+SOON = 60  # seconds in which a teardown looks again by itself; for more the tick is good enough
 FAREWELL = 600  # seconds that the record waits, with nothing left, for the news of it to be told
 
 
@@ -404,21 +405,19 @@ class Controller:
         after = _with_reports(before, after)
         if after.conditions != before.conditions:
             self.store.save(after)
-        _, told = at_once([partial(self._note, before, after), partial(self._tell, after, plan)])
+        _, told = both(partial(self._note, before, after), partial(self._tell, after, plan))
         if errors:
             raise errors[0] if len(errors) == 1 else ExceptionGroup(f"{after.slug}: unexpected", list(errors))
         return told
 
-    def _note(self, before: Environment, after: Environment) -> Environment:
+    def _note(self, before: Environment, after: Environment) -> None:
         """Write what is news into the history, and wake the environment for it."""
         changed = [name for name, c in after.conditions.items() if _news(before.conditions.get(name), c)]
         if changed:
             said = "; ".join(_told(name, after.conditions[name]) for name in changed)
             self.store.note(after.slug, "qa-env", said, kind="pass", phase=after.phase)
-        if changed and not self.again_in(after):
             self.wake(after.slug, f"{len(changed)} conditions changed")
         self._remember_duration(before, after)
-        return after
 
     def _tell(self, env: Environment, plan: Plan | None) -> Environment:
         """Whoever was told of the end already is not to hear again that it is going away."""
@@ -446,11 +445,12 @@ class Controller:
         )
 
     def again_in(self, env: Environment) -> float:
-        """Seconds until the second look at what was seen gone; 0 where nothing waits for that alone."""
+        """Seconds until the second look at what was seen gone; 0 if nothing waits for that, or too long."""
         things = [c for name, c in env.conditions.items() if name != BRANCH and not is_report(name)]
         if not things or not env.begun or not all(env.is_gone(one) for one in things):
             return 0.0
-        return max(0.0, self.apart - min(one.age(self.clock()) for one in things))
+        wait = self.apart - min(one.age(self.clock()) for one in things)
+        return wait if 0 < wait <= SOON else 0.0
 
     def _end(self, env: Environment) -> Environment | None:
         """Nothing is left: forget the environment, or begin anew if a push came during the teardown."""

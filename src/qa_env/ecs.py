@@ -19,22 +19,21 @@ PER_CALL = 10
 
 
 def services(client: ECSClient, cluster: str, names: Collection[str]) -> dict[str, ServiceTypeDef]:
-    """Name (and ARN, which a blueprint may have) → service, also while it drains; without what is missing.
+    """Name → service, also while it drains; without what is missing. It may be asked for by ARN.
 
     A missing service is no error but a failure with the reason MISSING, and a deleted one may be shown
     as INACTIVE for a while (facts B2-2).
     """
     wanted = sorted(names)
-    found: dict[str, ServiceTypeDef] = {}
+    there: dict[str, ServiceTypeDef] = {}
     for start in range(0, len(wanted), PER_CALL):
         asked = wanted[start : start + PER_CALL]
         answer = client.describe_services(cluster=cluster, services=asked, include=["TAGS"])
         reasons = {failure.get("reason") for failure in answer.get("failures", [])} - {"MISSING"}
         if reasons:
             raise RuntimeError(f"describing services {', '.join(asked)}: {', '.join(map(str, reasons))}")
-        there = [one for one in answer["services"] if one["status"] not in NO_MORE]
-        found |= {name: one for one in there for name in (one["serviceName"], one["serviceArn"])}
-    return found
+        there |= {one["serviceName"]: one for one in answer["services"] if one["status"] not in NO_MORE}
+    return there
 
 
 def find(client: ECSClient, cluster: str, name: str) -> ServiceTypeDef | None:
@@ -42,7 +41,7 @@ def find(client: ECSClient, cluster: str, name: str) -> ServiceTypeDef | None:
     return services(client, cluster, [name]).get(name)
 
 
-def found(client: ECSClient, once: Once, cluster: str, names: Collection[str]) -> dict[str, ServiceTypeDef]:
+def seen(client: ECSClient, once: Once, cluster: str, names: Collection[str]) -> dict[str, ServiceTypeDef]:
     """The same services for everybody in a pass who asks for them."""
     wanted = frozenset(names)
     return once(("services", cluster, wanted), partial(services, client, cluster, wanted))
@@ -51,7 +50,7 @@ def found(client: ECSClient, once: Once, cluster: str, names: Collection[str]) -
 def original(client: ECSClient, once: Once, blueprint: Blueprint, role: Role) -> ServiceTypeDef:
     """The STG service that a role copies, read with those of all roles; Blocked if it is not there."""
     copied = {one.copy_of for one in blueprint.roles.values()}
-    service = found(client, once, blueprint.cluster, copied).get(role.copy_of)
+    service = seen(client, once, blueprint.cluster, copied).get(role.copy_of.rpartition("/")[2])
     if service is None or service["status"] != "ACTIVE":
         raise Blocked(
             f"service {role.copy_of} is not in cluster {blueprint.cluster}: correct copy_of in the blueprint"

@@ -15,10 +15,12 @@ from typing import Any, Protocol, TypeVar
 THREADS = 8
 
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Once(Protocol):
-    """How something is read that others of the same pass may read as well."""
+    """How something is read or looked after that others of the same pass need as well."""
 
     def __call__(self, what: Hashable, read: Callable[[], T]) -> T: ...
 
@@ -54,3 +56,10 @@ def at_once(calls: Sequence[Callable[[], T]], threads: int = THREADS) -> list[T]
     with ThreadPoolExecutor(max_workers=max(1, min(threads, len(calls)))) as pool:
         futures = [pool.submit(call) for call in calls]
     return [future.result() for future in futures]
+
+
+def both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
+    """The same for two of different kinds."""
+    calls: list[Callable[[], Any]] = [first, second]
+    one, other = at_once(calls)
+    return one, other

@@ -60,16 +60,16 @@ def wake(slug: Slug, why: str) -> None:
     send(slug, {"why": why})
 
 
-def wake_all(calls: Sequence[tuple[Slug, str]]) -> None:
+def wake_all(wakes: Sequence[tuple[Slug, str]]) -> None:
     """Put many slugs on the queue, each with its reason; raises for what SQS did not take."""
     refused = []
-    for start in range(0, len(calls), MESSAGES_PER_CALL):
-        some = calls[start : start + MESSAGES_PER_CALL]
+    for start in range(0, len(wakes), MESSAGES_PER_CALL):
+        some = wakes[start : start + MESSAGES_PER_CALL]
         entries = [{"Id": str(n), **_message(slug, {"why": why})} for n, (slug, why) in enumerate(some)]
         answer = client("sqs").send_message_batch(QueueUrl=os.environ["QA_ENV_QUEUE_URL"], Entries=entries)
         refused += [f"{some[int(one['Id'])][0]} ({one['Code']})" for one in answer.get("Failed", ())]
     if refused:
-        raise RuntimeError(f"waking {len(calls)} environments: not taken: {', '.join(refused)}")
+        raise RuntimeError(f"waking {len(wakes)} environments: not taken: {', '.join(refused)}")
 
 
 def send(slug: Slug, message: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from handlers import reconcile
 from qa_env import github, naming
 from qa_env.blueprint import index
 from qa_env.controller import Controller, Plan
+from qa_env.errors import NotReady
 from qa_env.model import Change, Desired, Environment, Ref, Slug
 from qa_env.watch import NOT_SETTLED
 from tests.event_source import properties
@@ -365,6 +366,12 @@ class TestWakeUpsInBursts:
         assert queue.store.records[Slug("qa-foo")].commit == B
         assert queue.looked_at("qa-foo")
 
+    def test_a_pass_that_could_not_look_is_none(self, queue: Queue) -> None:
+        """Without its blueprint, or an answer of GitHub, it has seen nothing of the world."""
+        queue.store.desire(environment(repository="example/unknown"), None)
+        queue.deliver(wake("qa-foo"))
+        assert queue.looked == {}
+
     def test_a_function_that_is_new_knows_of_no_pass(self, queue: Queue) -> None:
         """What another sandbox has seen is looked at once more, which does no harm."""
         queue.deliver(change("qa/foo"), age=5)
@@ -395,17 +402,20 @@ def colliding() -> tuple[str, str]:
     raise AssertionError("no two hashes met")
 
 
+@dataclass
 class Thing:
-    """What is gone whenever somebody looks."""
+    """What is gone whenever somebody looks, or not yet."""
 
-    kind = "thing"
-    name = ""
+    name: str = ""
+    until: int = 0
+    kind: str = "thing"
 
     def ensure(self, env: Environment) -> dict[str, str]:
         return {}
 
     def delete(self, env: Environment) -> None:
-        return
+        if self.until:
+            raise NotReady("still there")
 
     def owners(self) -> Iterator[Slug]:
         return iter(())
@@ -433,6 +443,24 @@ class TestSecondLook:
         leaving.controller = replace(leaving.controller, clock=lambda: time.time() + 15)
         assert leaving.deliver(wake("qa-foo"), received=2) == ["0"]
         assert leaving.postponed[1:] in ([("receipt-0", 5)], [("receipt-0", 6)])
+
+    def test_what_went_last_counts(self, leaving: Queue) -> None:
+        """Of two things one was seen gone twelve seconds later."""
+        later = [Thing("early"), Thing("late", until=12)]
+        plan = Plan(leaving.claims, build=[], tear_down=[later], retired=lambda gone: [])
+        leaving.controller = replace(leaving.controller, plan=lambda _: plan)
+        assert leaving.deliver(wake("qa-foo")) == []
+        clock = time.time() + 12
+        later[1].until = 0
+        leaving.controller = replace(leaving.controller, clock=lambda: clock)
+        assert leaving.deliver(wake("qa-foo")) == ["0"]
+        assert leaving.postponed == [("receipt-0", 20)]
+
+    def test_a_long_wait_is_the_ticks(self, leaving: Queue) -> None:
+        """The environment's messages would wait behind this one for as long."""
+        leaving.controller = replace(leaving.controller, apart=3600)
+        assert leaving.deliver(wake("qa-foo")) == []
+        assert leaving.postponed == []
 
     def test_one_that_never_comes_to_an_end_is_left_to_the_tick(self, leaving: Queue) -> None:
         assert leaving.deliver(wake("qa-foo"), received=reconcile.PASSES) == []

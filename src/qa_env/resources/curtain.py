@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from qa_env import aws, elbv2, login, naming, sleep
 from qa_env.blueprint import Blueprint, Oidc
 from qa_env.errors import Blocked, NotReady
-from qa_env.looking import Once, afresh, at_once
+from qa_env.looking import Once, afresh, both
 from qa_env.model import Environment, Outputs, Slug, State, key
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class Curtain:
         with aws.doing(f"moving the curtain of {env.slug} {self.name}"):
             look = partial(self.once, ("rules", listener), partial(self._rules, listener))
             if not is_live and key(self.kind, self.name) not in env.conditions:
-                both: list[Callable[[], object]] = [look, partial(self._page, env)]
-                at_once(both)  # it never hung, so both are needed
-            rules = look()
+                rules, _ = both(look, partial(self._page, env))  # it never hung, so both are needed
+            else:
+                rules = look()
             if is_live and not asleep and not env.resetting:
                 for rule in rules:
                     self._delete_rule(rule)
@@ -154,7 +154,7 @@ class Curtain:
             owner = aws.tag_list({naming.TAG_INSTALLATION: self.installation})
             made = self.client.create_target_group(Name=name, TargetType="lambda", Tags=owner)
             return self._register(made["TargetGroups"][0]["TargetGroupArn"])
-        is_ours, shows = at_once([partial(self._is_ours, arn), partial(self._shows, arn)])
+        is_ours, shows = both(partial(self._is_ours, arn), partial(self._shows, arn))
         if not is_ours:
             raise _not_ours(name)
         return arn if shows else self._register(arn)

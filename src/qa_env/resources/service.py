@@ -108,7 +108,7 @@ class Service:
         """The service with our name: None if missing, Blocked if someone else's."""
         name = naming.service(env.slug, self.name)
         names = {name, *(naming.service(env.slug, role) for role in self.blueprint.roles)}
-        service = ecs.found(self.client, self.once, self._cluster(env), names).get(name)
+        service = ecs.seen(self.client, self.once, self._cluster(env), names).get(name)
         if service and naming.owner_of(aws.tag_dict(service.get("tags")), self.installation) != env.slug:
             raise Blocked(f"service {name} has our name but is not ours; rename or delete it")
         return service

@@ -41,8 +41,9 @@ class TargetGroup:
     def ensure(self, env: Environment) -> Outputs:
         """Find or create the group, correct its health check and delay, return its ARN.
 
-        What a new one has besides what it was made with — whether it really was made now, and its delay — is
-        looked at by the next pass: until then nothing but the listener needs to know it.
+        Of a new one the next pass looks at what it was not made with: its delay, and whether it is ours, for
+        somebody may have made the same between our look and our call (facts B1-4). Then it is Blocked, with
+        our listener in front of it, and not touched.
         """
         name = naming.target_group(env.slug, self.name)
         wanted = self._wanted(env)
@@ -84,8 +85,8 @@ class TargetGroup:
     def _find(self, env: Environment) -> TargetGroupTypeDef | None:
         """The group with our name: None if missing, Blocked if someone else's."""
         name = naming.target_group(env.slug, self.name)
-        there = frozenset(self._there(env))
-        names = there if name in there else frozenset({name})
+        known = frozenset(self._known(env))
+        names = known if name in known else frozenset({name})
         groups = self.once(("target groups", names), partial(elbv2.target_groups, self.client, names))
         if name not in groups:
             return None
@@ -96,7 +97,7 @@ class TargetGroup:
             raise Blocked(f"target group {arn} has our name but is not ours; rename or delete it")
         return groups[name]
 
-    def _there(self, env: Environment) -> Iterator[str]:
+    def _known(self, env: Environment) -> Iterator[str]:
         """The names of the groups that were there the last time: they are looked for in one call."""
         for role in self.blueprint.web_roles:
             condition = env.conditions.get(key(self.kind, role))
