@@ -211,7 +211,7 @@ class Removal:
             self._change(lambda rounds: rounds.released(holder))
             raise
         after = self._change(lambda rounds: rounds.without(left_out).advanced(holder, progress))
-        logger.info("a scan for %d environments", len(members), extra={"ended": not progress.cursor})
+        logger.info("a scan", extra={"members": len(members), "ended": not progress.cursor})
         if progress.cursor:
             self.wake([(member.slug, "its scan goes on")])
         else:
