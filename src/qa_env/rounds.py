@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
+from qa_env import aws
 from qa_env.datacall import FunctionError
 from qa_env.errors import NotReady, Stale, Unfinished
 from qa_env.model import Ledger, Slug
@@ -201,14 +202,15 @@ class Removal:
         return rounds.joined(member).led_by(holder, self.clock())
 
     def _go_on(self, seen: Rounds, member: Member, holder: str, request: Request) -> Rounds:
-        """One request for the round under way. Where it is certainly over, so is the lease."""
+        """One request for the round under way. If it failed and is over for certain, the lease is free."""
         left_out = self._left_out(seen.members)
         current = seen.without(left_out)
         members = [one.member for one in current.running.values()]
         try:
             progress = request(members, current.cursor) if members else Progress()
-        except (Unfinished, FunctionError):
-            self._change(lambda rounds: rounds.released(holder))
+        except Exception as error:
+            if isinstance(error, Unfinished | FunctionError) or aws.is_refused(error):
+                self._change(lambda rounds: rounds.released(holder))
             raise
         after = self._change(lambda rounds: rounds.without(left_out).advanced(holder, progress))
         logger.info("a scan", extra={"members": len(members), "ended": not progress.cursor})

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import redis
+from botocore.exceptions import ClientError, ReadTimeoutError
 
-from local.servers import Redis
+from local.servers import Redis, free_port
 from qa_env.controller import Controller, Plan
 from qa_env.datacall import FunctionError
 from qa_env.datastores import Datastores
@@ -51,7 +53,7 @@ class Teardowns:
     """
 
     def __init__(self, server: Redis, *slugs: Slug) -> None:
-        self.server = server
+        self.secret = server.secret
         self.pages = ENDLESSLY
         self.before_call: Callable[[], object] = minutes
         self.during: Callable[[], object] = nothing
@@ -98,7 +100,7 @@ class Teardowns:
         happens, self.during = self.during, nothing
         happens()
         looks = iter(range(self.pages))
-        store = Datastores({SECRET: self.server.secret}.__getitem__)
+        store = Datastores({SECRET: self.secret}.__getitem__)
         return store.handle(request, lambda: 0.0 if next(looks, None) is None else 300.0)
 
     def run_pass(self, slug: Slug = FOO) -> str:
@@ -379,28 +381,59 @@ class TestTogether:
         assert four.scans == [["qa_foo"], ["qa_bar", "qa_baz"]]
         assert four.state(FOO) is State.GONE
 
-    @pytest.mark.parametrize("error", [redis.exceptions.ConnectionError("down"), FunctionError("ended")])
-    def test_a_request_that_failed_frees_the_lease(
+    @pytest.mark.parametrize(
+        "error",
+        [
+            FunctionError("the datastores function failed"),
+            ClientError(
+                {
+                    "Error": {"Code": "TooManyRequestsException"},
+                    "ResponseMetadata": {"HTTPStatusCode": 429},
+                },
+                "Invoke",
+            ),
+        ],
+        ids=["ended without an answer", "throttled"],
+    )
+    def test_a_request_that_is_over_frees_the_lease(
         self, four: Teardowns, keys: redis.Redis, error: Exception
     ) -> None:
-        """It is over: the next pass asks again at once, for the same members."""
+        """The next pass asks again at once, for the same members."""
 
-        def fail(*_: object) -> Any:
-            if isinstance(error, FunctionError):
-                raise error
-            return {"error": "not_ready", "message": "Redis cannot be reached"}
+        def fail() -> None:
+            raise error
 
-        call, four._call = four._call, fail
-        if isinstance(error, FunctionError):
-            with pytest.raises(FunctionError):
-                four.run_pass(FOO)
-        else:
-            assert four.run_pass(FOO) == "Redis cannot be reached"
-        four._call = call
+        four.during = fail
+        with pytest.raises(type(error)):
+            four.run_pass(FOO)
         four.run_pass(BAR)
         four.deliver()
 
-        assert four.scans == [["qa_foo"], ["qa_bar"]]
+        assert four.scans == [["qa_foo"], ["qa_foo"], ["qa_bar"]]
+        assert four.state(BAR) is State.GONE
+
+    def test_redis_that_is_away_frees_the_lease(self, four: Teardowns, keys: redis.Redis) -> None:
+        """Whoever comes next asks for all who wait, and does not wait for a scan that nobody makes."""
+        secret, four.secret = four.secret, json.dumps({"url": f"redis://127.0.0.1:{free_port()}"})
+        assert "cannot be reached" in four.run_pass(FOO)
+        assert "cannot be reached" in four.run_pass(BAR)
+        four.secret = secret
+        four.run_pass(FOO)
+        four.deliver()
+
+        assert (four.state(FOO), four.state(BAR)) == (State.GONE, State.GONE)
+
+    def test_an_answer_that_never_came_keeps_the_lease(self, four: Teardowns, keys: redis.Redis) -> None:
+        """The function may still be at work."""
+
+        def fail() -> None:
+            raise ReadTimeoutError(endpoint_url="https://lambda.example.com")
+
+        four.during = fail
+        with pytest.raises(ReadTimeoutError):
+            four.run_pass(FOO)
+
+        assert four.run_pass(BAR) == SHARED
 
     def test_two_places_are_independent(self, four: Teardowns, redis_server: Redis) -> None:
         """While one database is scanned, another one may be."""
