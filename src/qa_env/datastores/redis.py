@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os.path import commonprefix
@@ -127,12 +127,15 @@ def _pattern(ours: Iterable[str]) -> str:
 
 def _certain(found: Iterable[bytes], ours: Mapping[str, object]) -> dict[str, list[bytes]]:
     """Those of the keys that are certainly of these namespaces, by namespace."""
-    keys = dict[str, list[bytes]]()
+    grouped: defaultdict[bytes, list[bytes]] = defaultdict(list)
     for key in found:
-        name = _namespace(key)
-        if name in ours and b":" in key:
-            keys.setdefault(guard.require_ours(name, ours[name]), []).append(key)
-    return keys
+        name, colon, _ = key.partition(b":")
+        grouped[name + colon].append(key)
+    return {
+        guard.require_ours(name, prefix): keys
+        for name, prefix in ours.items()
+        if (keys := grouped.get(f"{name}:".encode()))
+    }
 
 
 def _delete_database(options: Options, where: str, request: Request) -> Answer:
