@@ -4,8 +4,9 @@
 
 200,000 keys of one namespace among 2,000,000, removed through the datastores function as the loop calls it,
 and by a C client that does nothing but SCAN and UNLINK (`redis_removal.c`); then both over a connection
-whose round trip takes 0.6 ms longer (`tcp_delay.c`). The keys are put back in between, so that both find the
-same server.
+whose round trip takes 0.6 ms longer (`tcp_delay.c`). The same number of keys in ten namespaces, as of ten
+branches that were deleted at once, is removed by one scan for all and by one scan for each. The keys are put
+back in between, so that all find the same server.
 Meanwhile another client reads one key every millisecond (`redis_neighbour.c`). Needs a C compiler.
 """
 
@@ -18,11 +19,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from bench import report
 from bench.invocation import TIMEOUT, ask
@@ -31,6 +33,7 @@ from local.servers import HOST, Redis
 from qa_env.datastores.redis import PAGE, RESERVE_SECONDS
 
 NAMESPACE = "qa_foo"
+TEN = tuple(f"qa_branch{number}" for number in range(10))
 KEYS, OTHERS = 200_000, 1_800_000
 VALUE_BYTES = 100
 DELAY = 600  # microseconds
@@ -47,6 +50,7 @@ SLICED, LOOK, FLUSH, NOBODY = (
     "qa-env, numbered database",
     "nobody",
 )
+TOGETHER, EACH = "qa-env, ten namespaces in one scan", "qa-env, ten namespaces one by one"
 COLUMNS = ("removal", "ms", "calls", "neighbour's p50 ms", "p99 ms", "max ms")
 
 
@@ -71,20 +75,31 @@ class Bench:
         for portion in range(OTHERS // KEYS):
             self.fill(f"stg{portion}")
 
-    def fill(self, name: str = NAMESPACE, database: int = 0) -> None:
-        """Every key of a name that is not there."""
+    def fill(self, *names: str, database: int = 0) -> None:
+        """Every key of names that are not there, as many of each."""
         with self.server.connect(database) as client:
-            client.execute_command("DEBUG", "POPULATE", KEYS, name, VALUE_BYTES)
+            for name in names:
+                client.execute_command("DEBUG", "POPULATE", KEYS // len(names), name, VALUE_BYTES)
 
-    def ours(self, port: int, seconds: float = TIMEOUT, expected: int = KEYS) -> Run:
-        """Ask as the loop does: again from the cursor, until it says that they are gone."""
-        request = {"mode": "namespace", "namespace": NAMESPACE, "database": 0}
-        cursor, removed, calls = "0", 0, 0
+    def ours(
+        self,
+        port: int,
+        seconds: float = TIMEOUT,
+        expected: int = KEYS,
+        scans: Sequence[Sequence[str]] = ((NAMESPACE,),),
+    ) -> Run:
+        """Ask as the loop does, in one scan after the other: again from the cursor, until all are gone."""
+        removed = calls = 0
         with self._neighbour() as waits:
             started = time.perf_counter()
-            while cursor:
-                answer = self._ask(port, seconds, **request, cursor=cursor)
-                cursor, removed, calls = answer.get("cursor", ""), removed + int(answer["removed"]), calls + 1
+            for names in scans:
+                cursor = "0"
+                while cursor:
+                    namespaces = dict.fromkeys(names, "qa")
+                    place = {"mode": "namespace", "database": 0, "namespaces": namespaces}
+                    answer: Any = self._ask(port, seconds, **place, cursor=cursor)
+                    cursor, calls = answer.get("cursor", ""), calls + 1
+                    removed += sum(answer["removed"].values())
             took = time.perf_counter() - started
         _require(removed, expected)
         return Run(took, calls, waits)
@@ -100,7 +115,7 @@ class Bench:
 
     def flush(self) -> Run:
         """A numbered database that holds as many keys."""
-        self.fill(database=1)
+        self.fill(NAMESPACE, database=1)
         with self._neighbour() as waits:
             started = time.perf_counter()
             answer = self._ask(self.server.port, TIMEOUT, mode="database", database=1)
@@ -176,6 +191,8 @@ def measure() -> report.Result:
             NOBODY: bench.nobody,
             OURS: lambda: bench.ours(near),
             PEER: lambda: bench.peer(near),
+            TOGETHER: lambda: bench.ours(near, scans=[TEN]),
+            EACH: lambda: bench.ours(near, scans=[[name] for name in TEN]),
             OURS + FAR: lambda: bench.ours(far),
             PEER + FAR: lambda: bench.peer(far),
             SLICED: lambda: bench.ours(near, RESERVE_SECONDS + SLICE),
@@ -184,7 +201,7 @@ def measure() -> report.Result:
         for number in range(ROUNDS):
             turn = list(removals) if number % 2 else list(reversed(removals))
             for name in turn:
-                bench.fill()
+                bench.fill(*(TEN if name in (TOGETHER, EACH) else (NAMESPACE,)))
                 runs.setdefault(name, []).append(removals[name]())
             bench.ours(near)
             runs.setdefault(LOOK, []).append(bench.ours(near, expected=0))
@@ -211,6 +228,7 @@ def _goals(rows: Mapping[str, report.Row]) -> list[report.Goal]:
         took(f"the same{FAR}", OURS + FAR, PEER + FAR),
         report.Goal("another client's p99 meanwhile", rows[OURS]["p99 ms"], P99, "ms", 1),
         took("interrupted again and again against at one go", SLICED, OURS),
+        took("ten namespaces in one scan against one namespace of as many keys", TOGETHER, OURS),
     ]
 
 

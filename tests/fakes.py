@@ -9,6 +9,7 @@ from typing import Any
 from qa_env import naming
 from qa_env.errors import Stale
 from qa_env.model import Asked, Built, Claim, Desired, Environment, Slug
+from qa_env.rounds import Rounds
 from qa_env.store import Event, Suspect, Taken
 
 
@@ -23,6 +24,7 @@ class MemoryStore:
         self.builds: dict[str, list[int]] = {}
         self.dismissed: dict[Slug, str] = {}
         self.suspected: dict[Slug, Suspect] = {}
+        self.scans: dict[str, Rounds] = {}
 
     def get(self, slug: Slug) -> Environment | None:
         return self.records.get(slug)
@@ -128,6 +130,17 @@ class MemoryStore:
         current = self.records.get(env.slug)
         return current is not None and current.generation == env.generation
 
+    def generations(self) -> dict[Slug, int]:
+        return {slug: env.generation for slug, env in self.records.items()}
+
+    def rounds(self, place: str) -> Rounds:
+        return self.scans.get(place, Rounds())
+
+    def save_rounds(self, place: str, rounds: Rounds) -> None:
+        if self.rounds(place).revision != rounds.revision:
+            raise Stale(place)
+        self.scans[place] = replace(rounds, revision=rounds.revision + 1)
+
     def held(self, scope: str) -> list[tuple[Slug, str, Claim]]:
         return [(slug, self.claim_keys[c], c) for c, slug in self.claims.items() if c.scope == scope]
 
@@ -219,6 +232,9 @@ class FakeDatastores:
     def _redis(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         place = request.get("namespace") or str(request.get("database"))
         match request["action"]:
+            case "delete" if "namespaces" in request:
+                removed = {name: self.keys.pop(name, 0) for name in request["namespaces"]}
+                return {"gone": "yes", "removed": removed, "refused": {}}
             case "ensure":
                 self.keys.setdefault(place, 0)
                 return {"database": str(request["database"])}

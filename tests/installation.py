@@ -7,7 +7,7 @@ runs pipelines, lets services start and drain, and delivers every message, until
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from qa_env.controller import Controller, Plan
 from qa_env.model import Change, Environment, Orphan, Ref, Resource, Slug
 from qa_env.resources.checks import Checks
 from qa_env.resources.curtain import Curtain
+from qa_env.resources.keyspace import Keyspace
 from qa_env.resources.service import Service
 from qa_env.store import DynamoStore
 from qa_env.tagged import Tagged
@@ -114,6 +115,7 @@ class Installation:
             page_function=PAGE,
             datastores=self.datastores,
             read_secret=lambda reference: "{}",
+            wake=lambda calls: [self._wake(*call) for call in calls],
         )
         self.controller = Controller(
             self.store, {REPOSITORY: self.blueprint}, self.plan, self._wake, clock=self._tick, apart=20
@@ -122,8 +124,8 @@ class Installation:
     def plan(self, blueprint: Blueprint) -> Plan:
         """As the product plans it, but GitHub is the fake and nothing is posted there."""
         plan = app.plan(self.clients, self.store, blueprint)
-        build = [[self._ours(r) for r in wave] for wave in plan.build]
-        return replace(plan, build=build, reports=(), branches=self.branches)
+        build, tear_down = self._our(plan.build), self._our(plan.tear_down)
+        return replace(plan, build=build, tear_down=tear_down, reports=(), branches=self.branches)
 
     def audit(self, *, deliver: bool = True, **how: Any) -> Report:
         """One audit, then what it put on the queue."""
@@ -155,8 +157,13 @@ class Installation:
         self.blueprint = blueprint
         self.controller = replace(self.controller, blueprints={REPOSITORY: blueprint})
 
+    def _our(self, waves: Sequence[Sequence[Resource]]) -> list[list[Resource]]:
+        return [[self._ours(resource) for resource in wave] for wave in waves]
+
     def _ours(self, resource: Resource) -> Resource:
         """The same resource with our GitHub and our clock."""
+        if isinstance(resource, Keyspace):
+            return replace(resource, clock=lambda: self.now)
         if isinstance(resource, Checks) and self.branches:
             return replace(resource, branches=self.branches)
         if isinstance(resource, Curtain | Service):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import boto3
@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from qa_env.errors import Stale
 from qa_env.model import Asked, Built, Claim, Condition, Desired, Environment, State
+from qa_env.rounds import Member, Result, Rounds
 from qa_env.store import DynamoStore, Store, Taken
 from tests.fakes import MemoryStore
 from tests.making import A, B, environment, said
@@ -562,6 +563,53 @@ class TestBeyondGit:
         plain, passed = store.history(env.slug)
         assert (passed.kind, passed.phase, passed.text) == ("pass", "ready", "schema: ready")
         assert (plain.kind, plain.phase) == ("", "")
+
+
+class TestRounds:
+    MEMBER = Member("qa_foo", environment().slug, 7, "7/2026-11-02", "qa")
+
+    def test_a_place_has_none_at_first(self, store: Store) -> None:
+        assert store.rounds("secretsmanager:redis 0") == Rounds()
+
+    def test_what_was_saved_can_be_read_again(self, store: Store) -> None:
+        """Everything but the revision, which is the table's."""
+        result = Result(self.MEMBER, 3, "not ours")
+        rounds = Rounds({"qa_foo": self.MEMBER}, {"qa_foo": result}, {"qa_foo": result}, "17", "me", 1.5)
+        store.save_rounds("place", rounds)
+        assert replace(store.rounds("place"), revision=0) == rounds
+        assert store.rounds("other place") == Rounds()
+        assert list(store.all()) == []
+
+    def test_one_of_two_who_saw_the_same_is_stale(self, store: Store) -> None:
+        """At first and later."""
+        for number in range(3):
+            seen = store.rounds("place")
+            store.save_rounds("place", replace(seen, cursor=f"{number}"))
+            with pytest.raises(Stale):
+                store.save_rounds("place", replace(seen, cursor="late"))
+            assert store.rounds("place").cursor == f"{number}"
+
+    def test_every_records_generation_is_known(self, store: Store) -> None:
+        stored(store)
+        stored(store, slug="qa-bar", generation=9)
+        assert store.generations() == {"qa-foo": 7, "qa-bar": 9}
+
+
+def test_rounds_of_a_newer_build_can_be_read(dynamo: DynamoStore) -> None:
+    """What this one does not know is ignored, at every level."""
+    member = {**asdict(TestRounds.MEMBER), "colour": "blue"}
+    newer = {"waiting": {"qa_foo": member}, "results": {"qa_foo": {"member": member, "paint": 1}}, "more": 5}
+    dynamo.table.put_item(Item={"pk": "rounds", "sk": "place", "rounds": json.dumps(newer), "revision": 4})
+    read = dynamo.rounds("place")
+    assert (read.waiting, read.revision) == ({"qa_foo": TestRounds.MEMBER}, 4)
+    assert read.results == {"qa_foo": Result(TestRounds.MEMBER)}
+
+
+def test_a_record_that_cannot_be_read_has_a_generation(dynamo: DynamoStore) -> None:
+    """Its environment is left alone, and so are those of others."""
+    stored(dynamo)
+    dynamo.table.put_item(Item={"pk": "environment", "sk": "qa-odd", "layout": 99})
+    assert dynamo.generations() == {"qa-foo": 7, "qa-odd": 0}
 
 
 def test_a_wish_of_a_newer_build_can_be_read(dynamo: DynamoStore) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from qa_env.controller import Controller, Plan
 from qa_env.datacall import LambdaDatastores
 from qa_env.github_api import GitHub as GitHubApi
 from qa_env.looking import Once, Seen
-from qa_env.model import Environment, Resource, State, port_key
+from qa_env.model import Environment, Resource, Slug, State, port_key
 from qa_env.redelivery import Redelivery
 from qa_env.reports.commit_status import CommitStatus
 from qa_env.reports.deployment import Deployment
@@ -53,6 +53,8 @@ Waves = list[list[Resource]]
 class Clients:
     """AWS as one installation sees it; `client` makes (or remembers) a boto3 client by service name.
 
+    `wake` puts many on the queue, each with its reason.
+
     `hubs` and `slacks` are the clients that were made: one per credentials, because who is asked too often
     limits those, and a client keeps the silence that it was asked for.
     """
@@ -63,6 +65,7 @@ class Clients:
     page_function: str
     datastores: Callable[..., Any]
     read_secret: Callable[[str], str]
+    wake: Callable[[Sequence[tuple[Slug, str]]], None]
     hubs: dict[tuple[str, str], GitHubApi] = field(default_factory=dict)
     slacks: dict[tuple[str, str], SlackApi] = field(default_factory=dict)
 
@@ -178,7 +181,7 @@ def _data(clients: Clients, store: Store, blueprint: Blueprint) -> list[Resource
     if blueprint.database:
         data.append(Schema(clients.datastores, store, blueprint.database, blueprint.connections))
     if blueprint.redis.mode != "none":
-        data.append(Keyspace(clients.datastores, store, blueprint.redis))
+        data.append(Keyspace(clients.datastores, store, blueprint.redis, clients.wake))
     return data
 
 
@@ -241,6 +244,7 @@ def clients() -> Clients:
         page_function=os.environ.get("QA_ENV_PAGE_FUNCTION_ARN", ""),
         datastores=LambdaDatastores(runtime.client("lambda"), os.environ["QA_ENV_DATASTORES_FUNCTION"]),
         read_secret=runtime.secret_reader(),
+        wake=runtime.wake_all,
     )
 
 

@@ -100,6 +100,13 @@ def is_condition_failed(error: ClientError) -> bool:
     return code(error) in ("ConditionalCheckFailedException", "TransactionCanceledException")
 
 
+def is_refused(error: Exception) -> bool:
+    """AWS answered that it does not do this (4xx): the call has had no effect and will have none."""
+    if not isinstance(error, ClientError):
+        return False
+    return 400 <= error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500
+
+
 @contextmanager
 def doing(what: str, **outputs: str) -> Iterator[None]:
     """Turn AWS's refusals into NotReady or Blocked, saying what was being done; let the rest escape.

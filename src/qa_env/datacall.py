@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 Answer = Mapping[str, Any]
 
 
+class FunctionError(RuntimeError):
+    """The function ended without an answer: nothing of this request goes on any more."""
+
+
 class Datastores(Protocol):
     """One request, one answer; both plain JSON."""
 
@@ -37,7 +41,7 @@ class LambdaDatastores:
         body = answer["Payload"].read()
         if answer.get("FunctionError"):
             kind = json.loads(body or b"{}").get("errorType", "unknown error")
-            raise RuntimeError(f"the datastores function failed ({kind}); its log says why")
+            raise FunctionError(f"the datastores function failed ({kind}); its log says why")
         return dict(json.loads(body))
 
 

@@ -8,6 +8,7 @@
 | `repository` | owner/name | how many seconds its last builds took |
 | `dismissed` | slug | the commit that somebody removed by button while its branch stayed |
 | `audit` | `suspects` | what the audit found without a record, and since when |
+| `rounds` | secret and number of a Redis database | who waits for a scan, the one under way, results |
 
 Every write of state is conditional on the generation one has read, and on the record existing: `<>` and
 `=` alone would let a late worker write a ghost onto a deleted key (`reliability.md` 1.3).
@@ -29,6 +30,7 @@ from botocore.exceptions import ClientError
 from qa_env import aws
 from qa_env.errors import Stale
 from qa_env.model import Asked, Built, Claim, Condition, Desired, Environment, Slug, State
+from qa_env.rounds import Rounds
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
@@ -151,6 +153,15 @@ class Store(Protocol):
 
     def held(self, scope: str) -> list[tuple[Slug, str, Claim]]:
         """The same with the key that the claim has in its holder's record."""
+
+    def generations(self) -> dict[Slug, int]:
+        """Every record's generation as it is now (consistent), also of records that cannot be read."""
+
+    def rounds(self, place: str) -> Rounds:
+        """The rounds of a place as they are now (consistent); empty ones if it has none."""
+
+    def save_rounds(self, place: str, rounds: Rounds) -> None:
+        """Replace those of the same revision; Stale if somebody else did."""
 
 
 @dataclass(frozen=True)
@@ -382,6 +393,24 @@ class DynamoStore:
             for item in self._query(f"claim#{scope}")
         ]
 
+    def generations(self) -> dict[Slug, int]:
+        return {Slug(str(item["sk"])): int(item.get("generation", 0)) for item in self._query("environment")}
+
+    def rounds(self, place: str) -> Rounds:
+        item: Any = self.table.get_item(Key=_rounds_key(place), ConsistentRead=True).get("Item")
+        return Rounds.from_dict(json.loads(item["rounds"]), int(item["revision"])) if item else Rounds()
+
+    def save_rounds(self, place: str, rounds: Rounds) -> None:
+        is_as_seen = "revision = :seen" if rounds.revision else "attribute_not_exists(pk)"
+        values: dict[str, Any] = {":rounds": json.dumps(asdict(rounds)), ":next": rounds.revision + 1}
+        with _stale_if_refused(place):
+            self.table.update_item(
+                Key=_rounds_key(place),
+                UpdateExpression="SET rounds = :rounds, revision = :next",
+                ConditionExpression=is_as_seen,
+                ExpressionAttributeValues=values | ({":seen": rounds.revision} if rounds.revision else {}),
+            )
+
     def _query(self, pk: str, *, consistent: bool = True) -> Iterator[Mapping[str, Any]]:
         start: dict[str, Any] = {}
         while True:
@@ -439,7 +468,7 @@ class DynamoStore:
 
 
 @contextmanager
-def _stale_if_refused(slug: Slug) -> Iterator[None]:
+def _stale_if_refused(what: str) -> Iterator[None]:
     """A refused condition means that the record moved on; a mere conflict of transactions is retried."""
     try:
         yield
@@ -447,7 +476,7 @@ def _stale_if_refused(slug: Slug) -> Iterator[None]:
         reasons: Any = error.response.get("CancellationReasons", ())
         passing = any(reason.get("Code") in ("TransactionConflict", "ThrottlingError") for reason in reasons)
         if aws.is_condition_failed(error) and not passing:
-            raise Stale(f"{slug}: the record moved on") from error
+            raise Stale(f"{what}: the record moved on") from error
         raise
 
 
@@ -457,6 +486,10 @@ def _record_key(slug: Slug) -> dict[str, Any]:
 
 def _claim_key(claim: Claim) -> dict[str, Any]:
     return {"pk": f"claim#{claim.scope}", "sk": claim.name}
+
+
+def _rounds_key(place: str) -> dict[str, Any]:
+    return {"pk": "rounds", "sk": place}
 
 
 def _wish(env: Environment) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from qa_env import http_json, looking
+from qa_env.datacall import FunctionError
 from qa_env.errors import NotReady
 from qa_env.model import Slug
 from qa_env.watch import Watch
@@ -58,6 +59,8 @@ STORE_READS = (
     "taken",
     "held",
     "is_current",
+    "generations",
+    "rounds",
 )
 BRANCH_READS = ("head", "under", "shows", "checks")
 LIVE_SERVICES = ("mysql", "redis")  # there is no replica that could be behind
@@ -339,7 +342,9 @@ def gated(
     installation.watch = Watch(installation.store, wake)
     installation.controller = replace(installation.controller, store=installation.store, wake=wake)
     installation.clients = replace(
-        installation.clients, datastores=partial(gate.datastores, installation.datastores)
+        installation.clients,
+        datastores=partial(gate.datastores, installation.datastores),
+        wake=lambda calls: [wake(*call) for call in calls],
     )
     with ExitStack() as patches:
         aws = installation.aws
@@ -382,7 +387,7 @@ def _aws_errors(call: AwsCall) -> Errors:
 
 
 LAMBDA_ERRORS = Errors(
-    lambda: RuntimeError("the datastores function failed, by order of the test"),
+    lambda: FunctionError("the datastores function failed, by order of the test"),
     _time_out,
     lambda: _client_error("TooManyRequestsException", 429),
 )

@@ -125,8 +125,9 @@ class Life(Installation):
         if not self.reports:
             return super().plan(blueprint)
         plan = app.plan(self.clients, self.store, blueprint)
-        build = [[self._ours(resource) for resource in wave] for wave in plan.build]
-        return replace(plan, build=build, branches=plan.branches if self.branches else None)
+        build, tear_down = self._our(plan.build), self._our(plan.tear_down)
+        branches = plan.branches if self.branches else None
+        return replace(plan, build=build, tear_down=tear_down, branches=branches)
 
     def _tell(self) -> None:
         """Reports go to the stand-ins, by clients that know our clock."""

@@ -19,7 +19,7 @@ from qa_env import app, naming
 from qa_env.audit import Audit, Report
 from qa_env.blueprint import Blueprint
 from qa_env.errors import NotReady, Rejected
-from qa_env.model import Change, Desired, Environment, Ref, Slug, Wish
+from qa_env.model import REDIS_NAMESPACES, SCHEMA, Change, Claim, Desired, Environment, Ref, Slug, Wish
 from qa_env.tagged import Tagged
 from tests.chaos.gate import Call, Fault, gated
 from tests.chaos.life import REPEATED, Life, Message
@@ -34,7 +34,7 @@ PREFIXES = {REPOSITORY: "", OTHER: "other"}
 SERVICES = ("elbv2", "ecs", "codepipeline", "dynamodb", "mysql", "redis", "github", "ecr", "sqs")
 KINDS = (*(fault for fault in Fault), "another worker")
 AN_HOUR = 3600
-UNFENCED = ("mysql:delete", "redis:delete")  # nobody comes between the last look at the record and these
+UNFENCED = ("mysql:delete",)  # nobody comes between the last look at the record and this
 LOOKS = 2  # that end a teardown
 MANY = 3  # environments that no brake lets go at once
 FOREIGN_SCHEMA, FOREIGN_KEYS = "qa-foo-other", "qa_foo_other"
@@ -63,10 +63,15 @@ class Guarded(FakeDatastores):
     def __init__(self) -> None:
         super().__init__()
         self.watch: Callable[[str], None] = lambda schema: None
+        self.watch_keys: Callable[[str], None] = lambda namespace: None
 
     def __call__(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        if (request["store"], request["action"]) == ("mysql", "delete"):
-            self.watch(request["name"])
+        match request["store"], request["action"]:
+            case "mysql", "delete":
+                self.watch(request["name"])
+            case "redis", "delete":
+                for namespace in request["namespaces"]:
+                    self.watch_keys(namespace)
         return super().__call__(request)
 
 
@@ -104,6 +109,7 @@ class Chaos(Life):
         assert self.others
         self.gate.decide = self._decide
         self.datastores.watch = self._watch_drop
+        self.datastores.watch_keys = self._watch_keys
         self.foreign_at_first = self.foreign()
         sound = replace(
             self.controller,
@@ -173,12 +179,19 @@ class Chaos(Life):
 
     def _watch_drop(self, schema: str) -> None:
         """A schema is dropped only for a record that is to be absent or whose reset is due."""
-        holders = [env for env in self.records.values() if _holds(env, schema)]
+        holders = [env for env in self.records.values() if _holds(env, SCHEMA, schema)]
         if not holders and schema in self.datastores.schemas:
             self.violations.append(f"schema {schema} is dropped though no record holds it")
         for env in holders:
             if env.desired is Desired.PRESENT and not env.reset_due:
                 self.violations.append(f"schema {schema} is dropped though {env.slug} is wanted")
+
+    def _watch_keys(self, namespace: str) -> None:
+        """Keys are removed only for a record that holds them and is to be absent."""
+        holders = [env for env in self.records.values() if _holds(env, REDIS_NAMESPACES, namespace)]
+        if [env for env in holders if env.desired is Desired.PRESENT] or not holders:
+            wanted = "is wanted" if holders else "no record holds"
+            self.violations.append(f"the keys of {namespace}, which {wanted}, are removed")
 
     def watch_begin(self, env: Environment) -> None:
         """A teardown begins: not of what lives, as far as anybody could know."""
@@ -506,8 +519,8 @@ class Chaos(Life):
                 self.aws.client("ecs").delete_service(cluster=cluster, service=name, force=True)
 
 
-def _holds(env: Environment, schema: str) -> bool:
-    return any(claim.scope == "schema" and claim.name == schema for claim in env.claims.values())
+def _holds(env: Environment, scope: str, name: str) -> bool:
+    return Claim(scope, name) in env.claims.values()
 
 
 def _is_of(slug: Slug, name: str) -> bool:

@@ -52,7 +52,7 @@ def test_both_stores_through_the_handler(
     datastores = Datastores(secrets.__getitem__)
     schema = {"store": "mysql", "secret": "secretsmanager:db", "prefix": "qa", "name": "qa-foo"}
     keyspace = {"store": "redis", "secret": "ssm:redis", "prefix": "qa", "mode": "namespace"}
-    keyspace |= {"namespace": "qa_foo", "database": 0}
+    keyspace |= {"namespace": "qa_foo", "namespaces": {"qa_foo": "qa"}, "database": 0}
 
     def call(request: dict[str, Any], action: str) -> dict[str, Any]:
         return handler({**request, "action": action}, Context(), datastores=datastores)
@@ -61,7 +61,7 @@ def test_both_stores_through_the_handler(
     assert call(keyspace, "ensure") == {"namespace": "qa_foo", "database": "0"}
     assert call(schema, "list") == {"names": ["qa-foo"]}
     assert call(schema, "delete") == {"gone": "yes"}
-    assert call(keyspace, "delete") == {"gone": "yes", "removed": "0"}
+    assert call(keyspace, "delete") == {"gone": "yes", "removed": {"qa_foo": 0}, "refused": {}}
     assert call({**schema, "name": "prod"}, "delete")["error"] == "blocked"
     assert "refusing a request" in log.getvalue()
     assert mariadb.password not in log.getvalue()
@@ -71,10 +71,11 @@ def test_both_stores_through_the_handler(
 def test_remaining_time_is_in_seconds(redis_server: Redis) -> None:
     """Lambda counts in milliseconds: 4,900 of them are too few to begin with."""
     request = {"store": "redis", "action": "delete", "secret": SECRET, "mode": "namespace", "cursor": "7"}
-    request |= {"prefix": "qa", "namespace": "qa_foo", "database": 0}
+    request |= {"prefix": "qa", "namespaces": {"qa_foo": "qa"}, "database": 0}
     datastores = Datastores(lambda _: redis_server.secret)
 
-    assert handler(request, Context(4_900), datastores=datastores) == {"cursor": "7", "removed": "0"}
+    answer = handler(request, Context(4_900), datastores=datastores)
+    assert answer == {"cursor": "7", "removed": {"qa_foo": 0}, "refused": {}}
     assert handler(request, Context(5_100), datastores=datastores)["gone"] == "yes"
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from os.path import commonprefix
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -31,7 +33,7 @@ RESERVE_SECONDS = 5
 PAGE = 1000
 LIST_PAGES = 1000  # about a million keys a call; the next call goes on from the cursor
 
-_CURSOR = re.compile(r"(clean:)?(\d{1,20})")
+_CURSOR = re.compile(r"\d{1,20}")
 _GLOB = re.compile(r"[*?\[\]^\\-]")
 
 
@@ -47,7 +49,7 @@ def perform(request: Request, secret: str, remaining_seconds: Remaining) -> Answ
                 with _client(options, where, number):
                     return {"database": str(number)}
             case "delete", "namespace":
-                return _delete_namespace(options, where, request, remaining_seconds)
+                return _delete_namespaces(options, where, request, remaining_seconds)
             case "delete", "database":
                 return _delete_database(options, where, request)
             case "list", "namespace":
@@ -66,37 +68,74 @@ def _ensure_namespace(options: Options, where: str, request: Request) -> Answer:
         return {"namespace": namespace, "database": str(number)}
 
 
-def _delete_namespace(options: Options, where: str, request: Request, remaining: Remaining) -> Answer:
-    """Unlink while scanning; gone is said at the scan's end, of all keys that were there when it began.
+def _delete_namespaces(options: Options, where: str, request: Request, remaining: Remaining) -> Answer:
+    """Remove what several namespaces hold in one scan; gone is said at the scan's end, of all keys that were
+    there when it began. `namespaces` maps each to its prefix; who is refused does not stop the others.
+    """
+    ours, refused = _ours(request["namespaces"])
+    if not ours:
+        return {"gone": "yes", "removed": {}, "refused": refused}
+    with _client(options, where, int(request["database"])) as client:
+        start = _resumed(request.get("cursor", "0"))
+        cursor, removed = _unlink(client, ours, start, remaining)
+    end = {"gone": "yes"} if cursor is None else {"cursor": str(cursor)}
+    return {**end, "removed": dict(removed), "refused": refused}
+
+
+def _unlink(
+    client: redis.Redis, ours: Mapping[str, object], cursor: int, remaining: Remaining
+) -> tuple[int | None, Counter[str]]:
+    """Unlink while scanning, as long as there is time: where it stopped, and how many keys of each.
 
     The next page is asked for before the keys of the last one are sent, so that a page costs one round trip
-    and the server does not wait for us. The cursor that is answered carries `clean:` while the scan, which
-    may take several calls, has found nothing.
+    and the server does not wait for us.
     """
-    namespace = guard.require_ours(request["namespace"], request["prefix"])
-    clean, cursor = _resumed(request.get("cursor", "0"))
-    removed, ended, keys = 0, False, list[bytes]()
-    with _client(options, where, int(request["database"])) as client:
-        connection: Any = client.connection_pool.get_connection()  # redis-py has no types for what it does
-        while not ended and remaining() >= RESERVE_SECONDS:
-            connection.send_command("SCAN", cursor, "MATCH", f"{_escaped(namespace)}:*", "COUNT", PAGE)
-            if keys:
-                connection.send_command("UNLINK", *keys)
-            following, found = connection.read_response()
-            removed += connection.read_response() if keys else 0
-            cursor, keys = int(following), _certain(found, namespace, request["prefix"])
-            ended, clean = cursor == 0, clean and not keys
-        if keys:
-            removed += client.unlink(*keys)
-    if ended:
-        return {"gone": "yes", "removed": str(removed)}
-    return {"cursor": f"{'clean:' if clean and cursor else ''}{cursor}", "removed": str(removed)}
+    connection: Any = client.connection_pool.get_connection()  # redis-py has no types for what it does
+    pattern, ended = _pattern(ours), False
+    removed, keys = Counter(dict.fromkeys(ours, 0)), dict[str, list[bytes]]()
+    while not ended and remaining() >= RESERVE_SECONDS:
+        connection.send_command("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE)
+        for some in keys.values():
+            connection.send_command("UNLINK", *some)
+        following, found = connection.read_response()
+        for name in keys:
+            removed[name] += connection.read_response()
+        cursor, keys = int(following), _certain(found, ours)
+        ended = cursor == 0
+    for name, some in keys.items():
+        removed[name] += int(client.unlink(*some))
+    return (None if ended else cursor), removed
 
 
-def _certain(found: Sequence[bytes], namespace: str, prefix: str) -> list[bytes]:
-    """Those of the keys that are certainly the namespace's."""
-    ours = guard.require_ours(namespace, prefix).encode() + b":"
-    return [key for key in found if key.startswith(ours)]
+def _ours(namespaces: Mapping[str, object]) -> tuple[dict[str, object], dict[str, str]]:
+    """Those with their prefixes that are certainly ours, and why the others are not."""
+    ours, refused = dict[str, object](), dict[str, str]()
+    for name, prefix in namespaces.items():
+        try:
+            ours[guard.require_ours(name, prefix)] = prefix
+        except Blocked as error:
+            refused[name] = str(error)
+    return ours, refused
+
+
+def _pattern(ours: Iterable[str]) -> str:
+    """What matches every key of these, and of several also keys of others whose names begin like theirs."""
+    names = list(ours)
+    shared = commonprefix(names)  # noqa: RUF071 - names are no paths
+    return f"{_escaped(shared)}{'*' if len(names) > 1 else ''}:*"
+
+
+def _certain(found: Iterable[bytes], ours: Mapping[str, object]) -> dict[str, list[bytes]]:
+    """Those of the keys that are certainly of these namespaces, by namespace."""
+    grouped: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for key in found:
+        name, colon, _ = key.partition(b":")
+        grouped[name + colon].append(key)
+    return {
+        guard.require_ours(name, prefix): keys
+        for name, prefix in ours.items()
+        if (keys := grouped.get(f"{name}:".encode()))
+    }
 
 
 def _delete_database(options: Options, where: str, request: Request) -> Answer:
@@ -113,7 +152,7 @@ def _delete_database(options: Options, where: str, request: Request) -> Answer:
 def _list_namespaces(options: Options, where: str, request: Request, remaining: Remaining) -> Answer:
     """Namespaces with our prefix that hold keys, as far as this call gets; cursor 0 says: all of them."""
     prefix = guard.require_prefix(request["prefix"])
-    _, cursor = _resumed(request.get("cursor", "0"))
+    cursor = _resumed(request.get("cursor", "0"))
     found: set[str] = set()
     with _client(options, where, int(request["database"])) as client:
         for _ in range(LIST_PAGES):
@@ -174,11 +213,9 @@ def _number(request: Request) -> int:
     return number
 
 
-def _resumed(cursor: str) -> tuple[bool, int]:
-    """Whether the scan has found nothing so far, and where to go on."""
-    known = _CURSOR.fullmatch(cursor)
-    position = int(known[2]) if known else 0
-    return position == 0 or bool(known and known[1]), position
+def _resumed(cursor: str) -> int:
+    """Where to go on: from the beginning if that cannot be told, which is always right."""
+    return int(cursor) if _CURSOR.fullmatch(cursor) else 0
 
 
 def _escaped(name: str) -> str:

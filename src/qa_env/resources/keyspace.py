@@ -1,28 +1,35 @@
 """The environment's place in the shared Redis: a namespace, or a numbered database of its own.
 
 Redis has no tags either: claim and prefix are the mark, as for the schema. Removing a namespace is a scan of
-everybody's keys, so it goes on from a cursor where it outlasts one call (`reliability.md` 2b).
+everybody's keys (`reliability.md` 2b), so all that are to be removed at the same time share one (`rounds`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qa_env import datacall, naming
 from qa_env.blueprint import Redis
-from qa_env.errors import NotReady
-from qa_env.model import REDIS, REDIS_DATABASES, REDIS_NAMESPACES, Claim, Environment, Ledger, Outputs, Slug
+from qa_env.errors import Blocked, NotReady, Unfinished
+from qa_env.model import REDIS, REDIS_DATABASES, REDIS_NAMESPACES, Claim, Environment, Outputs, Slug
+from qa_env.rounds import Member, Progress, Removal, Result, Table
+
+USERS = ("service", "pipeline")
+KEEP_APPEARING = "redis keys keep appearing; something still writes them"
 
 
 @dataclass(frozen=True)
 class Keyspace:
-    """One namespace or numbered database, shared by all roles of the environment."""
+    """One namespace or numbered database, shared by all roles of the environment. `wake` wakes many."""
 
     call: datacall.Datastores
-    ledger: Ledger
+    table: Table
     redis: Redis
+    wake: Callable[[Sequence[tuple[Slug, str]]], None]
+    clock: Callable[[], float] = time.time
     name: str = ""
     kind = "keyspace"
 
@@ -37,23 +44,18 @@ class Keyspace:
 
     def delete(self, env: Environment) -> None:
         """Remove the environment's keys once nothing can write new ones."""
-        env.require_gone("service", "pipeline")
+        env.require_gone(*USERS)
         claim = self._held(env)
         if claim is None:
             return
-        known = env.remembered(self.kind)
-        place = self._place(claim)
-        if place["mode"] == "namespace":  # the blueprint's may be another one by now
-            place["database"] = int(known.get("database", self.redis.database))
-        if not self.ledger.is_current(env):
+        if not self.table.is_current(env):
             raise NotReady("the record moved on: the keys stay")
-        last = env.conditions.get(self.kind)
-        looked = last is not None and env.is_gone(last)
-        answer = self._ask("delete", **place, cursor=_resumed(known.get("cursor", "0"), looked))
-        if "gone" not in answer:
-            raise NotReady(f"removing redis keys: {answer['removed']} so far", cursor=answer["cursor"])
-        if looked and answer["removed"] != "0":
-            raise NotReady("redis keys keep appearing; something still writes them", cursor="0")
+        if claim.scope == REDIS_DATABASES:
+            removed = int(self._ask("delete", **self._place(claim))["removed"])
+            if removed and self._seen_gone(env):
+                raise NotReady(KEEP_APPEARING)
+        else:
+            self._remove_namespace(env, claim.name)
 
     def owners(self) -> Iterator[Slug]:
         """Slugs of every namespace or database that holds keys and is claimed or named like ours."""
@@ -65,11 +67,11 @@ class Keyspace:
         A numbered database that nobody claims is left out: its number says nothing about who filled it.
         """
         if self.redis.mode == "database":
-            claimed = self.ledger.taken(REDIS_DATABASES)
+            claimed = self.table.taken(REDIS_DATABASES)
             held = self._ask("list", databases=self.redis.databases)["names"]
             yield from ((Claim(REDIS_DATABASES, n), claimed[n]) for n in held if n in claimed)
             return
-        claimed = self.ledger.taken(REDIS_NAMESPACES)
+        claimed = self.table.taken(REDIS_NAMESPACES)
         for name in sorted(self._namespaces()):
             slug = claimed.get(name) or naming.slug_of(self.redis.namespace, name)
             yield Claim(REDIS_NAMESPACES, name), slug
@@ -85,9 +87,42 @@ class Keyspace:
             if cursor == "0":
                 return found
 
+    def _remove_namespace(self, env: Environment, name: str) -> None:
+        """The first look removes, the second must find nothing; each is a whole round begun after it."""
+        first, look = _looks(env, self._seen_gone(env), env.remembered(self.kind).get("look", ""))
+        member = Member(name, env.slug, env.generation, look, self.redis.prefix)
+        try:
+            result = self._in_a_round(env, member)
+        except Unfinished as error:
+            error.outputs = {**error.outputs, "look": look}
+            raise
+        if result.refusal:
+            raise Blocked(result.refusal)
+        if result.removed and look != first:
+            raise NotReady(KEEP_APPEARING, look="")
+
+    def _in_a_round(self, env: Environment, member: Member) -> Result:
+        # the blueprint's number may be another one by now
+        database = int(env.remembered(self.kind).get("database", self.redis.database))
+
+        def request(members: Sequence[Member], cursor: str) -> Progress:
+            namespaces = {one.name: one.prefix for one in members}
+            place = {"mode": "namespace", "database": database}
+            answer = self._ask("delete", **place, namespaces=namespaces, cursor=cursor)
+            return Progress(answer["removed"], answer["refused"], answer.get("cursor", ""))
+
+        place = f"{self.redis.secret} {database}"
+        removal = Removal(self.table, place, REDIS_NAMESPACES, self.wake, self.clock)
+        return removal.result(member, request)
+
+    def _seen_gone(self, env: Environment) -> bool:
+        """Did an earlier pass of this wish see the keys gone?"""
+        last = env.conditions.get(self.kind)
+        return last is not None and env.is_gone(last)
+
     def _held(self, env: Environment) -> Claim | None:
         claim = env.claims.get(REDIS)
-        return claim if claim and self.ledger.holder(claim) == env.slug else None
+        return claim if claim and self.table.holder(claim) == env.slug else None
 
     def _place(self, claim: Claim) -> dict[str, Any]:
         """The claim says which kind of place it is: the blueprint's mode may have changed since."""
@@ -100,7 +135,15 @@ class Keyspace:
         return datacall.ask(self.call, {**request, "prefix": self.redis.prefix, **details})
 
 
-def _resumed(cursor: str, looked: bool) -> str:
-    """Where the last call stopped. Once the keys were seen gone, everything is looked at again, but only once
-    where that takes several calls (`clean:`): two looks without an interruption would never come."""
-    return "0" if looked and not cursor.startswith("clean:") else cursor
+def _looks(env: Environment, seen_gone: bool, remembered: str) -> tuple[str, str]:
+    """The name of the first look since the keys' users are gone, and of the one that is due.
+
+    A name says since when that was seen on which it relies, so that no result outlives this: when users come
+    back, or keys do, the next look has another name. One that waits for its round is remembered, because it
+    is no longer seen gone meanwhile.
+    """
+    users = [c.since for name, c in env.conditions.items() if name.partition("/")[0] in USERS]
+    first = f"{env.generation}/{max(users, default='')}"
+    if remembered.startswith(f"{first}/"):
+        return first, remembered
+    return first, f"{first}/{env.conditions[Keyspace.kind].since}" if seen_gone else first
