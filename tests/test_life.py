@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -222,3 +223,23 @@ def test_a_group_that_is_not_ours_any_more_is_not_touched_beside_one_that_is(qa:
     assert env.conditions["target_group/app"].state is State.READY
     (group,) = elbv2.describe_target_groups(TargetGroupArns=[theirs])["TargetGroups"]
     assert group["HealthCheckPath"] == "/theirs"
+
+
+def test_between_the_two_looks_of_a_teardown_nothing_is_asked(qa: Installation) -> None:
+    """Events still come, and each would be a look at everything, a scan of Redis included."""
+    slug = qa.push("qa/foo", A)
+    qa.settle()
+    qa.delete("qa/foo")
+    for _ in range(10):
+        qa.run_pass(slug)
+        qa.aws.ecs.drain_all()
+        if qa.controller.again_in(qa.env(slug)):
+            break
+    qa.aws.calls.clear()
+    ask, qa.clients = qa.clients, replace(qa.clients, datastores=None)  # it would break
+    qa.run_pass(slug)
+    assert {call.service for call in qa.aws.calls} == {"dynamodb"}
+    qa.clients = ask
+    qa.now += 20
+    assert qa.run_pass(slug) is None
+    assert qa.left() == []

@@ -215,6 +215,8 @@ class Controller:
             return self._finish(env, after, plan, errors)
         if not env.begun:
             self.store.begin(env)  # before anything goes: a pass that dies must not leave this unknown
+        if self.again_in(seen):  # what appears until then is seen then
+            return self._finish(env, seen, plan)
         after, errors = self._tear_down(replace(seen, begun=True), plan)
         if not errors and self._gone_twice(env, after):
             return self._farewell(env, after, plan)
