@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -191,6 +192,27 @@ def test_without_time_nothing_happens(redis_server: Redis, keys: redis.Redis) ->
     for cursor in ("0", "17"):
         assert delete(redis_server, lambda: 4.9, cursor=cursor) == {"cursor": cursor, "removed": 0}
     assert held(keys) == ["qa_foo:1"]
+
+
+def test_a_connection_that_is_lost_costs_no_more_than_its_page(
+    redis_server: Redis, keys: redis.Redis
+) -> None:
+    """The call says how far it came, and the next one goes on there."""
+    fill(keys, "qa_foo", 5000)
+    fill(keys, "stg", 20_000)
+    asked = itertools.count(1)
+
+    def remaining() -> float:
+        if next(asked) == 20:
+            keys.client_kill_filter(_type="normal", skipme=True)
+        return 300.0
+
+    answer = delete(redis_server, remaining)
+    assert int(answer["cursor"]) > 0
+    assert 0 < answer["removed"] < 5000
+    rest = delete(redis_server, cursor=answer["cursor"])
+    assert rest["gone"] == "yes"
+    assert keys.dbsize() == 20_000
 
 
 def test_what_is_written_behind_the_cursor_is_left_to_the_next_look(

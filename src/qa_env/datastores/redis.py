@@ -83,28 +83,42 @@ def _delete_namespaces(options: Options, where: str, request: Request, remaining
 
 
 def _unlink(
-    client: redis.Redis, ours: Mapping[str, object], cursor: int, remaining: Remaining
+    client: redis.Redis, ours: Mapping[str, object], start: int, remaining: Remaining
 ) -> tuple[int | None, Counter[str]]:
-    """Unlink while scanning, as long as there is time: where it stopped, and how many keys of each.
+    """Unlink while scanning, as long as there is time: where to go on, and how many keys of each.
 
     The next page is asked for before the keys of the last one are sent, so that a page costs one round trip
-    and the server does not wait for us.
+    and the server does not wait for us. A connection that is lost on the way is where this call stops: what
+    it had not heard of, the next one does again.
     """
     connection: Any = client.connection_pool.get_connection()  # redis-py has no types for what it does
     pattern, ended = _pattern(ours), False
     removed, keys = Counter(dict.fromkeys(ours, 0)), dict[str, list[bytes]]()
-    while not ended and remaining() >= RESERVE_SECONDS:
-        connection.send_command("SCAN", cursor, "MATCH", pattern, "COUNT", PAGE)
-        for some in keys.values():
-            connection.send_command("UNLINK", *some)
-        following, found = connection.read_response()
-        for name in keys:
-            removed[name] += connection.read_response()
-        cursor, keys = int(following), _certain(found, ours)
-        ended = cursor == 0
-    for name, some in keys.items():
-        removed[name] += int(client.unlink(*some))
-    return (None if ended else cursor), removed
+    cursor = following = start
+    try:
+        while not ended and remaining() >= RESERVE_SECONDS:
+            connection.send_command("SCAN", following, "MATCH", pattern, "COUNT", PAGE)
+            _send(connection, keys)
+            answer = connection.read_response()
+            removed.update(_heard(connection, keys))
+            cursor, following, keys = following, int(answer[0]), _certain(answer[1], ours)
+            ended = following == 0
+        _send(connection, keys)
+        removed.update(_heard(connection, keys))
+    except (exceptions.ConnectionError, exceptions.TimeoutError):
+        if cursor == start:
+            raise
+        return cursor, removed
+    return (None if ended else following), removed
+
+
+def _send(connection: Any, keys: Mapping[str, list[bytes]]) -> None:
+    for some in keys.values():
+        connection.send_command("UNLINK", *some)
+
+
+def _heard(connection: Any, keys: Iterable[str]) -> dict[str, int]:
+    return {name: int(connection.read_response()) for name in keys}
 
 
 def _ours(namespaces: Mapping[str, object]) -> tuple[dict[str, object], dict[str, str]]:
