@@ -261,7 +261,7 @@ def test_the_documented_redis_provisioner_can_remove_a_namespace(redis_server: R
     try:
         for action in ("ensure", "delete", "list"):
             answer = Datastores({SECRET: secret}.__getitem__).handle(
-                {**request, "action": action, "namespace": "qa_foo"}, minutes
+                {**request, "action": action, "namespace": "qa_foo", "namespaces": {"qa_foo": "qa"}}, minutes
             )
         assert answer["names"] == ["qa_foobar"]
     finally:

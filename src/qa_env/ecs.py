@@ -38,7 +38,7 @@ def services(client: ECSClient, cluster: str, names: Collection[str]) -> dict[st
 
 def find(client: ECSClient, cluster: str, name: str) -> ServiceTypeDef | None:
     """One service, None if it is missing."""
-    return services(client, cluster, [name]).get(name)
+    return next(iter(services(client, cluster, [name]).values()), None)
 
 
 def seen(client: ECSClient, once: Once, cluster: str, names: Collection[str]) -> dict[str, ServiceTypeDef]:

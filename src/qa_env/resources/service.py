@@ -98,10 +98,8 @@ class Service:
         arns = [arn for page in pages for arn in page["serviceArns"]]
         yield from (known[arn] for arn in arns if arn in known)
         others = [arn for arn in arns if arn not in known]
-        found = ecs.services(self.client, self.blueprint.cluster, others)
-        for arn in others:
-            tags = found[arn].get("tags") if arn in found else None
-            if slug := naming.owner_of(aws.tag_dict(tags), self.installation):
+        for service in ecs.services(self.client, self.blueprint.cluster, others).values():
+            if slug := naming.owner_of(aws.tag_dict(service.get("tags")), self.installation):
                 yield slug
 
     def _find(self, env: Environment) -> ServiceTypeDef | None:
