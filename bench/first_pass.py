@@ -45,7 +45,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "the message": (),
     "the record, for the wish": ("the message",),
     "the wish": ("the record, for the wish",),
-    "history": ("the wish",),
+    "history": ("the wish",),  # the pass's line: written while people are told
     "the record, for the pass": ("the wish",),
     "who holds numbers": ("the record, for the pass",),
     "limits": ("the record, for the pass",),
@@ -84,7 +84,6 @@ PLAIN = {
     "codepipeline:GetPipeline": "an earlier pipeline",
     "codepipeline:CreatePipeline": "pipeline",
     "dynamodb:Query": "who holds numbers",
-    "dynamodb:TransactWriteItems": "claims",
     "dynamodb:PutItem": "history",
 }
 
@@ -143,8 +142,11 @@ class Clock:
             is_claim = str(params["Key"]["pk"]).startswith("claim#")
             wished = "the wish" in self.names
             return "whose claim" if is_claim else f"the record, for the {'pass' if wished else 'wish'}"
-        if call == "dynamodb:UpdateItem":
-            return "what was seen" if "conditions" in params["UpdateExpression"] else "the wish"
+        if call == "dynamodb:TransactWriteItems":
+            is_claim = any("claim#" in str(item) for item in params["TransactItems"])
+            return "claims" if is_claim else "the wish"
+        if call == "dynamodb:UpdateItem" and "conditions" in params["UpdateExpression"]:
+            return "what was seen"
         if call == "elbv2:CreateTargetGroup":
             return "page" if params.get("TargetType") == "lambda" else "target group"
         if call == "elbv2:DescribeTargetGroups":

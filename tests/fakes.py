@@ -32,7 +32,7 @@ class MemoryStore:
     def all(self, *, consistent: bool = True) -> Iterator[Environment]:
         return iter(list(self.records.values()))
 
-    def desire(self, wish: Environment, seen: Environment | None) -> None:
+    def desire(self, wish: Environment, seen: Environment | None, said: str = "", *, kind: str = "") -> None:
         current = self.records.get(wish.slug)
         if (current.generation if current else None) != (seen.generation if seen else None):
             raise Stale(wish.slug)
@@ -42,6 +42,8 @@ class MemoryStore:
             self.records[wish.slug] = replace(wish, **kept)
         else:
             self.records[wish.slug] = replace(wish, claims={}, conditions={}, built=None, begun=False)
+        if said:
+            self.note(wish.slug, wish.by, said, kind=kind)
 
     def begin(self, env: Environment) -> None:
         current = self._current(env.slug, env.generation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -98,6 +98,16 @@ class TestWish:
         assert after.claims == SCHEMA
         assert after.conditions == {"schema": said(State.READY)}
         assert after.built == Built(A, "image", "1")
+
+    def test_a_wish_and_its_line_are_written_together(self, store: Store) -> None:
+        """A history that knows of no wish, or of one that was never written, would explain nothing."""
+        env = environment(by="dev")
+        store.desire(env, None, "wants commit a", kind="wish")
+        with pytest.raises(Stale):
+            store.desire(environment(by="late", generation=8), None, "wants commit b", kind="wish")
+        assert now(store, env).by == "dev"
+        lines = [(event.by, event.text, event.kind) for event in store.history(env.slug)]
+        assert lines == [("dev", "wants commit a", "wish")]
 
     def test_a_second_first_wish_is_stale(self, store: Store) -> None:
         """Who saw no record must not overwrite the one that came meanwhile."""
@@ -469,7 +479,7 @@ class TestTable:
             act[operation]()
         assert caught.value.response["Error"]["Code"] == error
 
-    @pytest.mark.parametrize("operation", ["claim", "forget"])
+    @pytest.mark.parametrize("operation", ["desire", "claim", "forget"])
     def test_a_conflict_of_transactions_is_not_taken_for_a_refusal(
         self, aws: StrictAWS, dynamo: DynamoStore, operation: str
     ) -> None:
@@ -480,8 +490,13 @@ class TestTable:
             "CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}],
         }
         aws.fail("TransactWriteItems", error=ClientError(refused, "TransactWriteItems"))
+        act: dict[str, Callable[[], object]] = {
+            "desire": lambda: dynamo.desire(environment(generation=8), env, "a wish"),
+            "claim": lambda: dynamo.claim(env, SCHEMA),
+            "forget": lambda: dynamo.forget(env),
+        }
         with pytest.raises(Taken if operation == "claim" else ClientError) as caught:
-            dynamo.claim(env, SCHEMA) if operation == "claim" else dynamo.forget(env)
+            act[operation]()
         assert getattr(caught.value, "claims", ()) == ()
         assert dynamo.get(env.slug) == env
 

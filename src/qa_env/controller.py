@@ -132,8 +132,7 @@ class Controller:
             by="audit",
             at=self._now(),
         )
-        self.store.desire(tombstone, None)
-        self.store.note(tombstone.slug, "audit", ", ".join(orphan.things), kind="found")
+        self.store.desire(tombstone, None, ", ".join(orphan.things), kind="found")
         return tombstone
 
     def _request(self, slug: Slug, blueprint: Blueprint, change: Change) -> None:
@@ -170,8 +169,7 @@ class Controller:
         if seen and _wants(seen) == _wants(wish):
             return self._remember_order(seen, wish)
         wish = replace(wish, generation=self._generation(seen), at=self._now())
-        self.store.desire(wish, seen)
-        self.store.note(wish.slug, wish.by, _says(wish), kind=_kind(wish))
+        self.store.desire(wish, seen, _says(wish), kind=_kind(wish))
         return wish
 
     def _remember_order(self, seen: Environment, wish: Environment) -> Environment:

@@ -88,8 +88,11 @@ class Store(Protocol):
     def all(self, *, consistent: bool = True) -> Iterator[Environment]:
         """Every record that can be read. Who only looks may do so for half the price, a second late."""
 
-    def desire(self, wish: Environment, seen: Environment | None) -> None:
-        """Write what Git wants, if the record is still the one that was seen; otherwise Stale."""
+    def desire(self, wish: Environment, seen: Environment | None, said: str = "", *, kind: str = "") -> None:
+        """Write what Git wants, if the record is still the one that was seen; otherwise Stale.
+
+        Its line in the history, `said` by who wishes it, is written with it or not at all.
+        """
 
     def begin(self, env: Environment) -> None:
         """Write that the teardown begins, if the wish still is the one that was seen; otherwise Stale."""
@@ -183,21 +186,22 @@ class DynamoStore:
                 continue
             yield env
 
-    def desire(self, wish: Environment, seen: Environment | None) -> None:
+    def desire(self, wish: Environment, seen: Environment | None, said: str = "", *, kind: str = "") -> None:
         values = _wish(wish)
-        names = {f"#{name}": name for name in values}
-        settings = ", ".join(f"#{name} = :{name}" for name in values)
         is_new = "attribute_not_exists(pk)"
         is_as_seen = "attribute_exists(pk) AND generation = :seen"
+        update = {
+            "TableName": self.table.name,
+            "Key": _record_key(wish.slug),
+            "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in values),
+            "ConditionExpression": is_as_seen if seen else is_new,
+            "ExpressionAttributeNames": {f"#{name}": name for name in values},
+            "ExpressionAttributeValues": {f":{name}": value for name, value in values.items()}
+            | ({":seen": seen.generation} if seen else {}),
+        }
+        line = {"TableName": self.table.name, "Item": _event(wish.slug, wish.by, said, kind, "")}
         with _stale_if_refused(wish.slug):
-            self.table.update_item(
-                Key=_record_key(wish.slug),
-                UpdateExpression=f"SET {settings}",
-                ConditionExpression=is_as_seen if seen else is_new,
-                ExpressionAttributeNames=names,
-                ExpressionAttributeValues={f":{name}": value for name, value in values.items()}
-                | ({":seen": seen.generation} if seen else {}),
-            )
+            self._transact([{"Update": update}, *([{"Put": line}] if said else [])])
 
     def begin(self, env: Environment) -> None:
         is_to_go = "desired = :absent AND generation = :generation"
@@ -344,19 +348,7 @@ class DynamoStore:
         return [int(seconds) for seconds in stored]
 
     def note(self, slug: Slug, by: str, text: str, *, kind: str = "", phase: str = "") -> None:
-        now = datetime.now(UTC)
-        at = now.isoformat(timespec="milliseconds")
-        self.table.put_item(
-            Item={
-                "pk": f"history#{slug}",
-                "sk": f"{at}#{uuid.uuid4().hex[:8]}",
-                "by": by,
-                "text": text[:1000],
-                "kind": kind,
-                "phase": phase,
-                "expires": int(now.timestamp()) + HISTORY_DAYS * 86400,
-            }
-        )
+        self.table.put_item(Item=_event(slug, by, text, kind, phase))
 
     def history(self, slug: Slug) -> list[Event]:
         answer = self.table.query(
@@ -490,6 +482,19 @@ def _claim_key(claim: Claim) -> dict[str, Any]:
 
 def _rounds_key(place: str) -> dict[str, Any]:
     return {"pk": "rounds", "sk": place}
+
+
+def _event(slug: Slug, by: str, text: str, kind: str, phase: str) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    return {
+        "pk": f"history#{slug}",
+        "sk": f"{now.isoformat(timespec='milliseconds')}#{uuid.uuid4().hex[:8]}",
+        "by": by,
+        "text": text[:1000],
+        "kind": kind,
+        "phase": phase,
+        "expires": int(now.timestamp()) + HISTORY_DAYS * 86400,
+    }
 
 
 def _wish(env: Environment) -> dict[str, Any]:
