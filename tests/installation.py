@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-import boto3
 from botocore.parsers import create_parser
 
 from handlers import deploy
@@ -91,9 +90,7 @@ class Installation:
     now: float = 1_800_000_000.0
 
     def __post_init__(self) -> None:
-        self.store = DynamoStore(
-            boto3.resource("dynamodb", region_name=self.aws.region).Table(self.world.table)
-        )
+        self.store = DynamoStore(self.aws.table(self.world.table))
         self.engine = Engine(
             PipelineWorld(
                 resolve_head=lambda repository, branch: self.heads.get(branch),

@@ -87,6 +87,10 @@ class StrictAWS:
         """A boto3 client. Clients made by anybody else inside the layer behave the same."""
         return self._codepipeline if service == "codepipeline" else _client(service, self.region)
 
+    def table(self, name: str) -> Any:
+        """A table of DynamoDB as boto3's resources have it."""
+        return _resource("dynamodb", self.region).Table(name)
+
     @cached_property
     def _codepipeline(self) -> Any:
         """Its endpoint is the stand-in's, and that is another one in every test."""
@@ -221,6 +225,11 @@ def _client(service: str, region: str) -> Any:
     """Unsigned, which saves time; but moto reads the region of a queue from the signature."""
     config = None if service == "sqs" else Config(signature_version=UNSIGNED)
     return _session().client(service, region_name=region, config=config)
+
+
+@cache
+def _resource(service: str, region: str) -> Any:
+    return _session().resource(service, region_name=region)  # type: ignore[call-overload]  # no literal
 
 
 @contextmanager
