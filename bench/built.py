@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -78,14 +77,13 @@ class Workshop:
 @contextmanager
 def workshop() -> Iterator[Workshop]:
     """A directory of its own with the example as the one blueprint; gone afterwards with all artefacts."""
-    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    here = Runtime.here()
     found = build.interpreter(PYTHON)
-    architecture = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
     with TemporaryDirectory(prefix="qa-env-bench-") as directory:
         blueprints = Path(directory, "blueprints")
         blueprints.mkdir()
         shutil.copy(build.ROOT / "blueprints" / "example.yaml", blueprints / "shop.yaml")
-        runtime = Runtime(architecture, PYTHON if found else here)
+        runtime = replace(here, python=PYTHON) if found else here
         yield Workshop(Path(directory), blueprints, found or sys.executable, runtime)
 
 

@@ -67,10 +67,13 @@ def options(parser: argparse.ArgumentParser, arguments: list[str] | None = None)
     parser.add_argument(
         "--build-seconds", type=float, default=0, metavar="N", help="how long a build takes at least"
     )
+    parser.add_argument(
+        "--packages", action="store_true", help="artefacts as AWS gets them, with their packages: slower"
+    )
     given = parser.parse_args(arguments)
     if not given.name.replace("-", "").isalnum():
         parser.error("--name takes letters, digits and hyphens")
-    return Options(given.name, given.github, given.redis, given.accounts, given.build_seconds)
+    return Options(given.name, given.github, given.redis, given.accounts, given.build_seconds, given.packages)
 
 
 def ended_by_signal() -> threading.Event:

@@ -51,6 +51,7 @@ class Options:
     redis: str = "namespace"
     accounts: str = "shared"
     build_seconds: float = 0
+    packages: bool = False
     sample: Path = SAMPLE
 
 
@@ -179,7 +180,7 @@ class Stack:
             "OwnAccounts": str(options.accounts == "own").lower(),
             **made.parameters(),
         }
-        outputs = self._deploy(parameters, blueprints, run / "functions")
+        outputs = self._deploy(parameters, blueprints, run / "functions", packages=options.packages)
         world.page_listener(
             self.cloud.client("elbv2"), INSTALLATION, made.balancer, reserved.ports.start, outputs
         )
@@ -320,8 +321,11 @@ class Stack:
         """What CodeBuild does with a variable that names a secret."""
         return str(self.cloud.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"])
 
-    def _deploy(self, parameters: Mapping[str, str], blueprints: Path, workspace: Path) -> dict[str, str]:
-        url = deploy.package(self.cloud.client("s3"), ministack.REGION, blueprints, workspace)
+    def _deploy(
+        self, parameters: Mapping[str, str], blueprints: Path, workspace: Path, *, packages: bool
+    ) -> dict[str, str]:
+        s3 = self.cloud.client("s3")
+        url = deploy.package(s3, ministack.REGION, blueprints, workspace, packages=packages)
         return ministack.deploy(self.cloud, INSTALLATION, url, parameters)
 
     def _start_forward(self, reserved: forward.Range, balancer: str) -> None:

@@ -7,7 +7,8 @@ Python, whatever this machine runs, and are installed once per set into `build/d
 builds with `--no-dependencies`: its interpreter has them already.
 
 A function gets the modules that its handler imports (read with `ast`, see `scripts/imports.py`), the packages
-these import, and of botocore's models, most of its size, those of the services that they name. Environment:
+these import without what they cannot need of them (`scripts/pruning.py`), and of botocore's models, most of
+its size, those of the services that they name. Environment:
 `BLUEPRINTS` (a directory, default blueprints/), `ARCHITECTURE` (arm64 or x86_64), `PYTHON_VERSION` (3.13).
 """
 
@@ -18,6 +19,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -26,13 +28,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
 sys.path[:0] = [path for path in (str(ROOT), str(SOURCE)) if path not in sys.path]
 
 from qa_env import blueprint  # noqa: E402  (found through the line above)
-from scripts import imports  # noqa: E402  (the same)
+from scripts import imports, pruning  # noqa: E402  (the same)
 
 FUNCTIONS = ("Webhook", "Reconcile", "Signals", "Sweep", "Audit", "Deploy", "Datastores", "Page")
 READS_BLUEPRINTS = "qa_env.blueprint"
@@ -50,13 +53,6 @@ PROVIDED_BY = {  # imported name → distribution in src/requirements.txt
 IMPLIED = {"boto3": ["botocore"]}  # pinned together: boto3 alone would take any newer botocore
 MODELS = ("boto3/data", "botocore/data")  # a directory per service of AWS
 STRIPPED = ("bin", "**/__pycache__", "**/tests", "boto3/examples", "**/*.pyi", "**/*.dist-info/RECORD")
-UNUSED = (  # parts of packages that no function imports; test_build.py imports what is left
-    "aws_lambda_powertools/event_handler",  # routing, and Swagger's pages
-    "cffi",  # of which cryptography's wheel needs only _cffi_backend
-    "pycparser",  # the same
-    "_yaml",  # PyYAML's old name
-    "pydantic/v1",
-)
 
 
 class BuildError(Exception):
@@ -73,6 +69,12 @@ class Runtime:
     def __post_init__(self) -> None:
         if self.architecture not in PLATFORMS:
             raise BuildError(f"ARCHITECTURE is {self.architecture!r}: it must be arm64 or x86_64")
+
+    @classmethod
+    def here(cls) -> Self:
+        """This machine's, as far as Lambda has it: what tests and benchmarks can start."""
+        machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+        return cls(machine, "{}.{}".format(*sys.version_info))
 
     @property
     def platforms(self) -> list[str]:
@@ -100,6 +102,7 @@ def assemble(function: str, target: Path, blueprints: Path, runtime: Runtime | N
                 (target / "blueprints").mkdir(exist_ok=True)
                 shutil.copy(path, target / "blueprints")
     if runtime:
+        pruning.prune(target, f"handlers.{handler_of(function)}")
         compile_all(target, runtime)
 
 
@@ -143,7 +146,7 @@ def dependencies(pins: list[str], runtime: Runtime) -> Path:
     """A directory with these packages for the runtime, installed at most once."""
     if not pins:
         raise BuildError("a function without packages: is its handler empty?")
-    wanted = json.dumps([sorted(pins), runtime.platforms, runtime.python, STRIPPED, UNUSED])
+    wanted = json.dumps([sorted(pins), runtime.platforms, runtime.python, STRIPPED])
     key = f"{runtime.architecture}-{runtime.python}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
     cache = ROOT / "build" / "dependencies"
     with _locked(cache / f"{key}.lock"):
@@ -195,7 +198,7 @@ def zipped(directory: Path, archive: Path) -> Path:
 
 def install(pins: list[str], target: Path, runtime: Runtime) -> None:
     """The packages as wheels for the runtime, whole: all that pip puts there."""
-    platforms = [option for platform in runtime.platforms for option in ("--platform", platform)]
+    platforms = [option for one in runtime.platforms for option in ("--platform", one)]
     command = [
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
         *("--no-compile", "--no-warn-conflicts", "--target", str(target)),
@@ -207,7 +210,7 @@ def install(pins: list[str], target: Path, runtime: Runtime) -> None:
 
 
 def _strip(directory: Path) -> None:
-    for pattern in (*STRIPPED, *UNUSED):
+    for pattern in STRIPPED:
         for path in list(directory.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 

@@ -47,7 +47,7 @@ def closure(module: str, source: Path) -> tuple[set[Path], set[str]]:
         elif found not in files:
             files.add(found)
             todo += (one.module for one in read(found, source) if not one.typing)
-            todo += (parent for parent in _parents(name) if file_of(parent, source))
+            todo += (parent for parent in parents(name) if file_of(parent, source))
     return files, foreign - sys.stdlib_module_names
 
 
@@ -74,7 +74,8 @@ def _foreign(module: str, source: Path) -> set[str]:
     return set()
 
 
-def _parents(module: str) -> Iterator[str]:
+def parents(module: str) -> Iterator[str]:
+    """`a.b.c` → `a`, `a.b`."""
     parts = module.split(".")
     return (".".join(parts[:count]) for count in range(1, len(parts)))
 
@@ -99,8 +100,8 @@ def _modules(node: ast.Import | ast.ImportFrom, source: Path, package: str) -> s
         return {alias.name for alias in node.names}
     base = node.module or ""
     if node.level:
-        parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-        base = ".".join([*parents, *filter(None, [base])])
+        above = package.split(".")[: len(package.split(".")) - node.level + 1]
+        base = ".".join([*above, *filter(None, [base])])
     names = {f"{base}.{alias.name}" for alias in node.names}
     modules = {name for name in names if file_of(name, source)}
     return modules if modules == names else {base, *modules}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import platform
 import subprocess
 import sys
 import zipfile
@@ -42,8 +41,7 @@ MACHINES = {"arm64": ("aarch64", 0xB7), "x86_64": ("x86_64", 0x3E)}  # in file n
 CLIENTS = {"elasticloadbalancing": "elbv2", "tag": "resourcegroupstaggingapi"}  # where IAM has another name
 NOT_CALLED = {"logs", "xray", "iam", "codeconnections", "codestar-connections", "ec2", "kms"}
 """Rights that Lambda or the called service uses: no function has a client for them."""
-RUNNING = "{}.{}".format(*sys.version_info)
-HERE = Runtime("arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64", RUNNING)
+HERE = Runtime.here()
 
 
 @pytest.fixture
@@ -235,7 +233,7 @@ def test_byte_code_is_used_whatever_the_files_times_are(tmp_path: Path, blueprin
     """The source is made useless after it was compiled, so whatever is imported came from byte code."""
     target = tmp_path / "artefact"
     build.assemble("WebhookFunction", target, blueprints, None)
-    assert build.compile_all(target, Runtime(python=RUNNING))
+    assert build.compile_all(target, Runtime(python=HERE.python))
     for path in target.rglob("*.py"):
         path.write_text("raise RuntimeError('compiled again')\n", "utf-8")
     for path in target.rglob("*"):

@@ -58,8 +58,11 @@ def test_the_document_has_the_steps_that_are_taken_here() -> None:
 
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[Developer]:
-    """The developer of a stack that makes all it can: with users of environments and their secrets."""
-    yield from developer(Options(name="e2e-uninstall", accounts="own"), tmp_path)
+    """The developer of a stack that makes all it can: with users of environments and their secrets.
+
+    Its functions bring their packages: a module that was left out of one is not found anywhere else.
+    """
+    yield from developer(Options(name="e2e-uninstall", accounts="own", packages=True), tmp_path)
 
 
 @pytest.mark.e2e
