@@ -5,6 +5,7 @@ Each worker of a parallel run has servers of its own.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -40,6 +41,13 @@ def pytest_configure() -> None:
     logging.getLogger().addHandler(LISTENER)
     logging.getLogger("qa_env").setLevel(logging.INFO)  # as in the functions, whoever configures it first
     os.environ["POWERTOOLS_METRICS_NAMESPACE"] = "qa-env"  # as in template.yaml
+
+
+def pytest_collection_finish() -> None:
+    """Modules and the models of AWS stay: looking through them again and again takes time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def pytest_unconfigure() -> None:

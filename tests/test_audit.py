@@ -280,6 +280,25 @@ def test_a_lost_table_removes_nothing(qa: Installation, caplog: pytest.LogCaptur
     assert sorted(qa.audit(share=1.0).adopted) == sorted(slugs)
 
 
+def test_a_lost_table_removes_nothing_though_one_was_suspected_before(qa: Installation) -> None:
+    """It was removed and pushed again since the last audit, so its grace period is over already."""
+    slugs = settled(qa, "qa/a", "qa/b", "qa/c")
+    lose_record(qa, slugs[0])
+    lose_branch(qa, "qa/a")
+    assert twice(qa).adopted == slugs[:1]
+    qa.settle()
+    assert settled(qa, "qa/a") == slugs[:1]
+    for slug in slugs:
+        lose_record(qa, slug)
+    for branch in list(qa.heads):
+        lose_branch(qa, branch)
+    qa.now += GRACE
+    report = qa.audit()
+    assert report.adopted == []
+    assert any("3 of 3" in why for why in report.refused)
+    assert qa.datastores.schemas == {"qa-a", "qa-b", "qa-c"}
+
+
 @pytest.mark.parametrize(
     "broken",
     ["elbv2:DescribeTargetGroups", "ecs:ListServices", "resourcegroupstaggingapi:GetResources"],

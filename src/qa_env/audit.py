@@ -217,18 +217,26 @@ class _Run:
             found = orphans[slug]
             if suspects[slug].adopted:
                 self.report.refuse(f"{slug} was removed, and is still there; again: {_things(found)}")
-            if not (found.is_proven or self.audit.store.history(slug)):
+            if not self._is_ours(slug, found):
                 self.report.unknown.append(f"{slug} is nobody's: {_things(found)}")
             elif found.repository not in self.blind:
                 ours.append(slug)
-        return [] if seen.failed else self._braked(ours, orphans)
+        return self._braked(ours, orphans) if ours and not seen.failed else []
+
+    def _is_ours(self, slug: Slug, found: Found) -> bool:
+        return found.is_proven or bool(self.audit.store.history(slug))
 
     def _braked(self, due: Sequence[Slug], orphans: Mapping[Slug, Found]) -> list[Slug]:
-        """Nothing if too many would go at once, else all but those of repositories that lose too many."""
+        """Nothing if too many would go at once, else all but those of repositories that lose too many.
+
+        Counted are also those that are not due yet: a table that was lost loses all at once, and one of them
+        may have been suspected long before.
+        """
+        lost = [slug for slug, found in orphans.items() if slug in due or self._is_ours(slug, found)]
         shares = {one.blueprint.repository: one.blueprint.bulk_brake for one in self.audit.watched}
-        if self._too_many("", len(due), len(self.records), max(shares.values(), default=0.0)):
+        if self._too_many("", len(lost), len(self.records), max(shares.values(), default=0.0)):
             return []
-        wanted = Counter(orphans[slug].repository for slug in due)
+        wanted = Counter(orphans[slug].repository for slug in lost)
         totals = Counter(env.repository for env in self.records.values())
         stopped = {
             repository

@@ -162,7 +162,7 @@ def calm(chaos: Chaos) -> Iterator[str]:
     chaos.do_settle()
     for _ in range(HOURS):
         chaos.now += GRACE
-        chaos.audit_now()
+        chaos.operate(chaos.audit_now())
         chaos.do_settle()
     yield from invariants.after_a_step(chaos)
     yield from invariants.in_the_end(chaos)
@@ -176,7 +176,8 @@ def _say_the_truth(chaos: Chaos, branch: str) -> None:
     """A last word where the last one may not have come, failed or was dismissed."""
     head = chaos.heads.get(branch)
     is_bad = any(commit == head for _, commit in chaos.failing)
-    needs_a_build = is_bad or branch in chaos.dismissed or branch in chaos.emptied
+    is_unanswered = chaos.slug_of(branch) in chaos.unanswered
+    needs_a_build = is_bad or is_unanswered or branch in chaos.dismissed or branch in chaos.emptied
     if head and (needs_a_build or not chaos.branches):
         chaos.do_push(branch)
     elif not head and not chaos.branches:

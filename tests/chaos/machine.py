@@ -19,11 +19,12 @@ from local.codepipeline.values import Status
 from qa_env import app, naming
 from qa_env.audit import Audit, Report
 from qa_env.blueprint import Blueprint
+from qa_env.deployment import read_job
 from qa_env.errors import NotReady, Rejected
 from qa_env.model import REDIS_NAMESPACES, SCHEMA, Change, Claim, Desired, Environment, Ref, Slug, Wish
 from qa_env.tagged import Tagged
 from tests.chaos.gate import Call, Fault, gated
-from tests.chaos.life import REPEATED, Life, Message
+from tests.chaos.life import ASYNCHRONOUS, REPEATED, Life, Message
 from tests.chaos.mutants import SOUND, Mutant
 from tests.fakes import FakeBranches, FakeDatastores
 from tests.installation import REPOSITORY, blueprint
@@ -98,6 +99,8 @@ class Chaos(Life):
     """Of these the record was lost by hand, or both looks were misled: no wonder if the audit finds them."""
     unattended: set[Slug] = field(default_factory=set)
     """Whose pipeline was deleted by hand while it ran: nobody can know of the image that its build pushes."""
+    unanswered: set[Slug] = field(default_factory=set)
+    """Whose Deploy action could not be answered: the build failed, whatever the answer would have been."""
     misled: Counter[Slug] = field(default_factory=Counter)
     commits: int = 0
     passes: dict[Slug, int] = field(default_factory=dict)
@@ -171,10 +174,18 @@ class Chaos(Life):
                 self.queue.remove(news[0])
             self.controller.reconcile(slug)
 
+    def _invoke(self, function: str, event: dict[str, Any]) -> None:
+        before = self.broken
+        super()._invoke(function, event)
+        if self.broken == before + ASYNCHRONOUS:
+            self.unanswered.add(read_job(event).slug)
+
     def _receive(self, message: Message) -> None:
         if "orphan" in message.body or "why" in message.body or "change" in message.body:
             self.passes[message.slug] = self.passes.get(message.slug, 0) + 1
         self._under_way = message.slug
+        if message.body.get("change", {}).get("ref") == Ref.ABSENT:
+            self.said_gone[message.body["change"]["branch"]] = self.now  # it may have lain there for hours
         try:
             super()._receive(message)
         finally:
@@ -403,6 +414,12 @@ class Chaos(Life):
         with self._survive(), self.gate.invocation("audit"):
             return audit.run(**how)
         return None
+
+    def operate(self, report: Report | None) -> None:
+        """What the brake holds back wants a person, who sees that these branches are gone."""
+        if report and any("nothing is adopted" in why for why in report.refused):
+            self.lost.clear()
+            self.audit_now(share=1.0)
 
     def _send(self, slug: Slug, message: Mapping[str, Any]) -> None:
         things = message["orphan"]["things"] if "orphan" in message else ()
