@@ -37,9 +37,15 @@ def prune(root: Path, module: str) -> None:
     kept = needed(module, root)
     packages = {path.parent for path in root.rglob("*.py")} - {root}
     alive = {path.parent for path in kept}
-    for path in [path for path in root.rglob("*") if path.is_file()]:
+
+    def stays(path: Path) -> bool:
+        if path.suffix == ".py":
+            return path in kept
         home = next((parent for parent in path.parents if parent in packages), None)
-        if path not in kept if path.suffix == ".py" else home is not None and home not in alive:
+        return home is None or home in alive
+
+    for path in list(root.rglob("*")):
+        if path.is_file() and not stays(path):
             path.unlink()
     for directory in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
         if not any(directory.iterdir()):
