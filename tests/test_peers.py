@@ -918,12 +918,12 @@ class Killed(BaseException):
     """The worker is gone, in the middle of a call: nothing catches that."""
 
 
-def kill_at(qa: Installation, operation: str) -> None:
-    """The next worker that has done this is killed before it hears so."""
-    lives = iter([True])
+def kill_at(qa: Installation, operation: str, nth: int = 1) -> None:
+    """The next worker that has done this (for the nth time) is killed before it hears so."""
+    dies = iter([*[False] * (nth - 1), True])
 
     def strike(call: Event) -> None:
-        if call.name == operation and call.done and next(lives, False):
+        if call.name == operation and call.done and next(dies, False):
             raise Killed(operation)
 
     qa.aws.on_call(strike)
@@ -931,15 +931,21 @@ def kill_at(qa: Installation, operation: str) -> None:
 
 class TestCrashedWorker:
     @pytest.mark.parametrize(
-        "operation", ["dynamodb:UpdateItem", "dynamodb:TransactWriteItems", "elbv2:CreateListener"]
+        ("operation", "nth"),
+        [
+            pytest.param("dynamodb:TransactWriteItems", 1, id="the wish"),
+            pytest.param("dynamodb:TransactWriteItems", 2, id="claims"),
+            pytest.param("dynamodb:UpdateItem", 1, id="what was seen"),
+            pytest.param("elbv2:CreateListener", 1, id="a listener"),
+        ],
     )
     @pytest.mark.parametrize("returns", [True, False], ids=["its message returns", "another worker comes"])
-    def test_a_crashed_worker_leaves_nothing_locked(self, operation: str, returns: bool) -> None:
+    def test_a_crashed_worker_leaves_nothing_locked(self, operation: str, nth: int, returns: bool) -> None:
         """13, coolify#1720: its work goes on when its message is visible again; others never wait."""
         with installed() as qa:
             hub = GitHub(qa)
             hub.post(hub.push("qa/foo", A))
-            kill_at(qa, operation)
+            kill_at(qa, operation, nth)
             messages = hub.receive()
             with pytest.raises(Killed):
                 hub.invoke(messages)

@@ -130,8 +130,9 @@ def refuse(qa: light.Installation, commit: str) -> None:
     """The table takes no wish for this commit."""
 
     def strike(call: Event) -> None:
-        values = call.params.get("ExpressionAttributeValues", {})
-        if call.moment == "before" and call.operation == "UpdateItem" and values.get(":commit") == commit:
+        updates = [item["Update"] for item in call.params.get("TransactItems", []) if "Update" in item]
+        values = [update["ExpressionAttributeValues"] for update in updates]
+        if call.moment == "before" and any(one.get(":commit") == commit for one in values):
             said = {"Error": {"Code": "InternalServerError", "Message": "no"}}
             raise ClientError(said, call.operation)
 

@@ -195,7 +195,7 @@ def test_what_a_broken_table_refused_is_brought_back_to_life(letters: Letters) -
     broken = True
 
     def refuse(call: Event) -> None:
-        if broken and call.operation == "UpdateItem" and call.moment == "before":
+        if broken and call.operation == "TransactWriteItems" and call.moment == "before":
             raise ClientError({"Error": {"Code": "InternalServerError", "Message": "no"}}, call.operation)
 
     qa.aws.on_call(refuse)
