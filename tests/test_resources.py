@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from qa_env import telling
+from qa_env import naming, telling
 from qa_env.blueprint import Blueprint
 from qa_env.errors import Failed, NotReady
-from qa_env.model import Phase, Ref, Slug, State
+from qa_env.model import Claim, Phase, Ref, Slug, State, port_key
 from qa_env.resources.service import Service
 from qa_env.summary import Summary
 from tests import canaries
 from tests.installation import A, B, Installation, installed
+from tests.making import environment
 
 
 def changed(qa: Installation, **keys: Any) -> Installation:
@@ -597,6 +598,58 @@ def test_a_role_that_loses_its_port_loses_its_listener() -> None:
         assert qa.service("qa-foo-admin").get("loadBalancers", []) == []
         groups = qa.aws.client("elbv2").describe_target_groups()["TargetGroups"]
         assert "qa-foo-admin" not in {group["TargetGroupName"] for group in groups}
+
+
+def lose(qa: Installation, slug: Slug) -> Claim:
+    """Record and claims are gone, the world stays; the port of `app`."""
+    env = qa.env(slug)
+    qa.store.table.delete_item(Key={"pk": "environment", "sk": str(slug)})
+    for claim in env.claims.values():
+        qa.store.table.delete_item(Key={"pk": f"claim#{claim.scope}", "sk": claim.name})
+    return env.claims[port_key("app")]
+
+
+def ports_of(qa: Installation, slug: Slug) -> set[str]:
+    """Of this role's listeners, whatever the record knows."""
+    client, found = qa.aws.client("elbv2"), set()
+    for lb in qa.blueprint.load_balancers:
+        for one in client.describe_listeners(LoadBalancerArn=lb.arn)["Listeners"]:
+            (said,) = client.describe_tags(ResourceArns=[one["ListenerArn"]])["TagDescriptions"]
+            tags = {tag["Key"]: tag["Value"] for tag in said["Tags"]}
+            if (tags.get(naming.TAG_ENVIRONMENT), tags.get(naming.TAG_ROLE)) == (slug, "app"):
+                found.add(str(one["Port"]))
+    return found
+
+
+def test_a_port_that_another_took_while_the_record_was_lost_is_given_up() -> None:
+    """Neither waits for the other: the one without a claim moves, and takes its old listener away."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        lost = lose(qa, slug)
+        other = environment(Slug("qa-other"), branch="qa/other")
+        qa.store.desire(other, None)
+        qa.store.claim(other, {port_key("app"): lost})
+        qa.push("qa/foo", B)
+        qa.settle()
+        assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+        assert qa.env(slug).claims[port_key("app")] != lost
+        assert ports_of(qa, slug) == {qa.env(slug).claims[port_key("app")].name}
+
+
+def test_a_listener_that_was_not_seen_when_the_record_was_made_anew_goes() -> None:
+    """A stale answer hid it, so another port was claimed: one role has one listener."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        lost = lose(qa, slug)
+        env = environment(slug, branch="qa/foo", commit=A)
+        qa.store.desire(env, None)
+        qa.store.claim(env, {port_key("app"): Claim(lost.scope, str(int(lost.name) + 5))})
+        qa.queue.append(slug)
+        qa.settle()
+        assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+        assert ports_of(qa, slug) == {str(int(lost.name) + 5)}
 
 
 def test_what_ecr_refuses_to_delete_is_not_said_to_be_gone() -> None:

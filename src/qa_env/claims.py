@@ -99,7 +99,8 @@ class Claims:
         yield from kept.items()
         for role in roles:
             if port_key(role) not in kept:
-                yield from ((port_key(role), claim) for claim in self._listening(env, role))
+                found = self._listening(env, role)
+                yield from ((port_key(role), c) for c in found if c.name not in _taken(held, c.scope))
 
     def _listening(self, env: Environment, role: str) -> Iterator[Claim]:
         """The port of a listener that stands for the role already: the table was lost, the world was not."""

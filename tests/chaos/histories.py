@@ -164,6 +164,7 @@ def calm(chaos: Chaos) -> Iterator[str]:
         chaos.now += GRACE
         chaos.operate(chaos.audit_now())
         chaos.do_settle()
+        _try_again(chaos)
     yield from invariants.after_a_step(chaos)
     yield from invariants.in_the_end(chaos)
     yield from invariants.wants_nothing(chaos)
@@ -176,13 +177,23 @@ def _say_the_truth(chaos: Chaos, branch: str) -> None:
     """A last word where the last one may not have come, failed or was dismissed."""
     head = chaos.heads.get(branch)
     is_bad = any(commit == head for _, commit in chaos.failing)
-    is_unanswered = chaos.slug_of(branch) in chaos.unanswered
-    needs_a_build = is_bad or is_unanswered or branch in chaos.dismissed or branch in chaos.emptied
+    needs_a_build = is_bad or branch in chaos.dismissed or branch in chaos.emptied
     if head and (needs_a_build or not chaos.branches):
         chaos.do_push(branch)
     elif not head and not chaos.branches:
         chaos.webhooks.append(chaos._change(branch, Ref.ABSENT, "", "", "delete"))
     chaos.do_hear_all()
+
+
+def _try_again(chaos: Chaos) -> None:
+    """A person pushes again where a build failed because its Deploy action reached nothing for too long."""
+    for branch in list(chaos.heads):
+        env = chaos.records.get(chaos.slug_of(branch))
+        said = env.conditions["pipeline"].message if env and "pipeline" in env.conditions else ""
+        if "cannot say what became of it" in said or "gave no result within" in said:
+            chaos.do_push(branch)
+            chaos.do_hear_all()
+            chaos.do_settle()
 
 
 # --- the command ------------------------------------------------------------------------------------------

@@ -15,16 +15,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 
-from local.codepipeline.values import Status
 from qa_env import app, naming
 from qa_env.audit import Audit, Report
 from qa_env.blueprint import Blueprint
-from qa_env.deployment import read_job
 from qa_env.errors import NotReady, Rejected
 from qa_env.model import REDIS_NAMESPACES, SCHEMA, Change, Claim, Desired, Environment, Ref, Slug, Wish
 from qa_env.tagged import Tagged
 from tests.chaos.gate import Call, Fault, gated
-from tests.chaos.life import ASYNCHRONOUS, REPEATED, Life, Message
+from tests.chaos.life import REPEATED, Life, Message
 from tests.chaos.mutants import SOUND, Mutant
 from tests.fakes import FakeBranches, FakeDatastores
 from tests.installation import REPOSITORY, blueprint
@@ -98,9 +96,11 @@ class Chaos(Life):
     excused: set[Slug] = field(default_factory=set)
     """Of these the record was lost by hand, or both looks were misled: no wonder if the audit finds them."""
     unattended: set[Slug] = field(default_factory=set)
-    """Whose pipeline was deleted by hand while it ran: nobody can know of the image that its build pushes."""
-    unanswered: set[Slug] = field(default_factory=set)
-    """Whose Deploy action could not be answered: the build failed, whatever the answer would have been."""
+    """Whose build went on when the environment was forgotten, and pushed an image that nobody can know of.
+
+    Its pipeline was deleted by hand, or the build was due when it was abandoned: CodeBuild, which would be
+    asked to stop it, is not here.
+    """
     misled: Counter[Slug] = field(default_factory=Counter)
     commits: int = 0
     passes: dict[Slug, int] = field(default_factory=dict)
@@ -174,11 +174,11 @@ class Chaos(Life):
                 self.queue.remove(news[0])
             self.controller.reconcile(slug)
 
-    def _invoke(self, function: str, event: dict[str, Any]) -> None:
-        before = self.broken
-        super()._invoke(function, event)
-        if self.broken == before + ASYNCHRONOUS:
-            self.unanswered.add(read_job(event).slug)
+    def _push_image(self, image: str, execution: str) -> None:
+        slug = Slug(image.rpartition(":")[2].rpartition("-")[0])
+        if slug not in self.records:
+            self.unattended.add(slug)
+        super()._push_image(image, execution)
 
     def _receive(self, message: Message) -> None:
         if "orphan" in message.body or "why" in message.body or "change" in message.body:
@@ -492,9 +492,7 @@ class Chaos(Life):
             case "service":
                 self._drop_services(slug)
             case "pipeline":
-                gone = self.engine.pipelines.pop(slug, None)
-                if gone and any(one.status is Status.IN_PROGRESS for one in gone.executions.values()):
-                    self.unattended.add(slug)
+                self.engine.pipelines.pop(slug, None)
             case "schema":
                 self.emptied.add(branch)
                 self.datastores.schemas.discard(slug)

@@ -43,6 +43,7 @@ class Listener:
         with aws.doing(f"ensuring listener {lb.host}:{port}"):
             found = self._find(env, lb.arn, port)
             arn = self._correct(lb, *found, group) if found else self._create(env, lb, port, group)
+            self._delete_others(env, lb.arn, port, group)
         return {"arn": arn, "url": _url(lb, env.slug, port), "port": str(port)}
 
     def delete(self, env: Environment) -> None:
@@ -77,6 +78,20 @@ class Listener:
         if naming.owner_of(tags, self.installation) != env.slug:
             raise Blocked(f"port {port} of {load_balancer} has a listener that is not ours; delete it")
         return listener, tags
+
+    def _delete_others(self, env: Environment, load_balancer: str, port: int, target_group: str) -> None:
+        """Of an earlier life, whose port somebody else holds now or whose listener was not seen.
+
+        They lead to the same target group, as that is how they are noticed without asking for anybody's tags.
+        """
+        beside = [one for one in self._listeners(load_balancer) if one["Port"] != port]
+        suspects = [one["ListenerArn"] for one in beside if _leads_to(one, target_group)]
+        for arn, tags in self._tags(frozenset(suspects)).items() if suspects else ():
+            if (
+                naming.owner_of(tags, self.installation) == env.slug
+                and tags.get(naming.TAG_ROLE) == self.name
+            ):
+                self._delete(arn)
 
     def _create(self, env: Environment, lb: LoadBalancer, port: int, target_group: str) -> str:
         tags = naming.tags(self.installation, env, self.name) | _mark(lb)
@@ -141,6 +156,10 @@ def _tls(lb: LoadBalancer) -> dict[str, Any]:
 def _mark(lb: LoadBalancer) -> dict[str, str]:
     """The tag that tells one log-in from another; none without."""
     return {naming.TAG_SETTINGS: login.mark(lb.oidc)} if lb.oidc else {}
+
+
+def _leads_to(listener: ListenerTypeDef, target_group: str) -> bool:
+    return any(action.get("TargetGroupArn") == target_group for action in listener["DefaultActions"])
 
 
 def _differs(listener: ListenerTypeDef, lb: LoadBalancer, target_group: str) -> bool:
