@@ -25,6 +25,7 @@ TAG_ROLE = "qa-env:role"
 TAG_SETTINGS = "qa-env:settings"
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_OF_A_COMMIT = re.compile(r"-([0-9a-f]{40}|[0-9a-f]{64})")
 _HASHED = re.compile(r".*-[0-9a-f]{6}")
 _PLAIN_BRANCH = re.compile(r"[A-Za-z0-9._/-]+")
 
@@ -84,7 +85,7 @@ def image_tag(slug_: Slug, commit: str) -> str:
 
 def is_image_of(slug_: Slug, tag: str) -> bool:
     """Is this tag one of the environment's? `qa-foo` must not recognise the images of `qa-foo-bar`."""
-    return re.fullmatch(re.escape(slug_) + r"-([0-9a-f]{40}|[0-9a-f]{64})", tag) is not None
+    return tag.startswith(slug_) and _OF_A_COMMIT.fullmatch(tag, len(slug_)) is not None
 
 
 def log_stream_prefix(slug_: Slug) -> str:

@@ -42,6 +42,7 @@ BUILDS = 10  # whose durations are remembered
 SUSPECTS = {"pk": "audit", "sk": "suspects"}
 LAYOUT = 1
 """Of records: raised when an earlier version must not read what this one writes (decision 0007)."""
+_STATES = {str(state): state for state in State}
 UNREADABLE = "a record that cannot be read"  # an alarm counts these words
 ASKED = "asked_"  # what the attributes begin with that the page may write (template.yaml lists them)
 
@@ -582,4 +583,4 @@ def _conditions(stored: Mapping[str, Any]) -> dict[str, Condition]:
 
 def _state(text: str) -> State:
     """A state that only a newer build knows is one to look at again."""
-    return State(text) if text in list(State) else State.WAITING
+    return _STATES.get(text, State.WAITING)
