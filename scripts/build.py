@@ -35,7 +35,7 @@ SOURCE = ROOT / "src"
 sys.path[:0] = [path for path in (str(ROOT), str(SOURCE)) if path not in sys.path]
 
 from qa_env import blueprint  # noqa: E402  (found through the line above)
-from scripts import imports, pruning  # noqa: E402  (the same)
+from scripts import imports, pruning  # noqa: E402  (found through the line above)
 
 FUNCTIONS = ("Webhook", "Reconcile", "Signals", "Sweep", "Audit", "Deploy", "Datastores", "Page")
 READS_BLUEPRINTS = "qa_env.blueprint"

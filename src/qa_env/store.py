@@ -200,9 +200,12 @@ class DynamoStore:
             "ExpressionAttributeValues": {f":{name}": value for name, value in values.items()}
             | ({":seen": seen.generation} if seen else {}),
         }
-        line = {"TableName": self.table.name, "Item": _event(wish.slug, wish.by, said, kind, "")}
+        items: list[Any] = [{"Update": update}]
+        if said:
+            line = _event(wish.slug, wish.by, said, kind, "")
+            items.append({"Put": {"TableName": self.table.name, "Item": line}})
         with _stale_if_refused(wish.slug):
-            self._transact([{"Update": update}, *([{"Put": line}] if said else [])])
+            self._transact(items)
 
     def begin(self, env: Environment) -> None:
         is_to_go = "desired = :absent AND generation = :generation"

@@ -89,7 +89,7 @@ class StrictAWS:
 
     def table(self, name: str) -> Any:
         """A table of DynamoDB as boto3's resources have it."""
-        return _resource("dynamodb", self.region).Table(name)
+        return _dynamodb(self.region).Table(name)
 
     @cached_property
     def _codepipeline(self) -> Any:
@@ -228,8 +228,8 @@ def _client(service: str, region: str) -> Any:
 
 
 @cache
-def _resource(service: str, region: str) -> Any:
-    return _session().resource(service, region_name=region)  # type: ignore[call-overload]  # no literal
+def _dynamodb(region: str) -> Any:
+    return _session().resource("dynamodb", region_name=region)
 
 
 @contextmanager
