@@ -49,6 +49,7 @@ CLAIMS = "claims"
 BRANCH = "branch"
 DATA = {SCHEMA: "schema", REDIS: "keyspace"}  # claim → kind of what it is the mark of
 NOTHING_LEFT = "looked twice, nothing is left"
+OVERTAKEN = "a pass of an earlier wish has just ended, so this is looked for again"
 ATTEMPTS = 4
 BELIEF = 60  # seconds that GitHub's refs may lag behind its webhooks
 MISSING = "GitHub shows no such branch"
@@ -194,8 +195,23 @@ class Controller:
             return self._pass(env)
         except Stale:
             logger.info("the record moved on", extra={"environment": slug})
+            current = self.store.get(slug)
+            if current and current.begun and not env.begun:
+                current = self._look_anew(current)
             self.wake(slug, "the record moved on during a pass")
-            return self.store.get(slug)
+            return current
+
+    def _look_anew(self, env: Environment) -> Environment:
+        """Let a teardown forget that it saw things gone: a pass of an earlier wish may have made them since."""
+        seen = {name: c for name, c in env.conditions.items() if env.is_gone(c) and not is_report(name)}
+        doubted = {
+            name: self._condition(env, name, State.WAITING, OVERTAKEN, c.outputs) for name, c in seen.items()
+        }
+        after = env.with_conditions(doubted)
+        if doubted:
+            with suppress(Stale):  # a newer wish believes none of these looks anyway
+                self.store.save(after)
+        return after
 
     def _pass(self, env: Environment) -> Environment | None:
         blueprint = self.blueprints.get(env.repository)
