@@ -407,6 +407,31 @@ def test_a_worker_overtaken_by_a_newer_wish_writes_nothing() -> None:
     assert loop.woken == [SLUG]
 
 
+def test_a_teardown_looks_anew_after_a_worker_that_it_overtook() -> None:
+    """What that one made after the first look is found, though the second one is told what was before."""
+    loop = Loop([thing := Thing("a")])
+    loop.say(Ref.PRESENT, A)
+    sound = {name: getattr(thing, name) for name in ("ensure", "delete")}
+
+    def hangs(env: Environment) -> Outputs:
+        thing.ensure = sound["ensure"]  # type: ignore[method-assign]
+        loop.say(Ref.ABSENT)
+        loop.controller.reconcile(SLUG)
+        assert loop.state("a") is State.GONE
+        return thing.ensure(env)
+
+    thing.ensure = hangs  # type: ignore[method-assign]
+    loop.controller.reconcile(SLUG)
+    assert loop.state("a") is State.WAITING
+    loop.now += 20
+    thing.delete = lambda env: None  # type: ignore[method-assign]
+    assert loop.controller.reconcile(SLUG) is not None
+    thing.delete = sound["delete"]  # type: ignore[method-assign]
+    loop.now += 20
+    assert loop.controller.reconcile(SLUG) is None
+    assert not thing.exists
+
+
 def test_reports_speak_of_what_is_blocked_too() -> None:
     """An environment that cannot even claim a port says so where the developer looks."""
     loop = Loop([thing := Thing("a")])
