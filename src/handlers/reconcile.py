@@ -75,16 +75,17 @@ def _handle_or_postpone(
 
     Events come in bursts: a wake-up that was sent before a pass began which is over now says nothing new.
     """
-    receipt, attempts = record.receipt_handle, int(record.attributes.approximate_receive_count)
-    postpone(receipt, HOLD)
+    logger.append_keys(environment=record.attributes.message_group_id)  # known before the body is read
+    attempts = int(record.attributes.approximate_receive_count)
+    hold = partial(_is_held, postpone, record.receipt_handle)
+    hold(HOLD)
     try:
         message = json.loads(record.body)
         slug = Slug(message["slug"])
-        logger.append_keys(environment=slug)
         wanted = _request(controller, message)
     except Exception:
         logger.exception("a message that cannot be written down")
-        postpone(receipt, min(2**attempts, LONGEST_WAIT))
+        hold(min(2**attempts, LONGEST_WAIT))
         raise
     sent = int(record.attributes.sent_timestamp)
     age = controller.clock() - sent / 1000
@@ -97,9 +98,22 @@ def _handle_or_postpone(
         logger.warning("left to the tick")  # its function died, or the change was long not to be written
         return
     with trace.about("pass", environment=slug):
-        is_whole = _reconcile(controller, partial(postpone, receipt), attempts, slug, message)
+        is_whole = _reconcile(controller, hold, attempts, slug, message)
     if is_whole:
         looked[slug] = int(record.attributes.approximate_first_receive_timestamp)
+
+
+def _is_held(postpone: Callable[[str, int], None], receipt: str, seconds: int) -> bool:
+    """Let the message come back after so many seconds if it fails; False if SQS does not take that.
+
+    Nothing fails with it: a message that failed now would come back after the queue's visibility timeout.
+    """
+    try:
+        postpone(receipt, seconds)
+    except Exception:
+        logger.warning("a message that cannot be held", exc_info=True, seconds=seconds)
+        return False
+    return True
 
 
 def _is_wake(message: dict[str, Any]) -> bool:
@@ -125,17 +139,19 @@ def _request(controller: Controller, message: dict[str, Any]) -> bool:
 
 def _reconcile(
     controller: Controller,
-    postpone: Callable[[int], None],
+    hold: Callable[[int], bool],
     attempts: int,
     slug: Slug,
     message: dict[str, Any],
 ) -> bool:
-    """One pass; False if it looked at nothing, or broke and does not come again."""
+    """One pass; False if it looked at nothing, or broke and does not come again.
+
+    A message that could not come again soon is left to the tick: its group would wait for it for minutes.
+    """
     try:
         env = controller.reconcile(slug)
     except Exception:
-        if attempts < PASSES:
-            postpone(2**attempts)
+        if attempts < PASSES and hold(2**attempts):
             raise
         logger.exception("a pass keeps failing")  # an alarm counts these words
         return False
@@ -146,8 +162,7 @@ def _reconcile(
         why=message.get("why", "change"),
     )
     wait = controller.again_in(env) if env and attempts < PASSES else 0
-    if wait:
-        postpone(math.ceil(wait))
+    if wait and hold(math.ceil(wait)):
         raise LookAgain(f"looked once: again in {math.ceil(wait)} s")
     branch = env.conditions.get(BRANCH) if env else None
     return env is None or (branch is not None and branch.state is State.READY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import itertools
 import json
 import logging
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from handlers import reconcile
 from qa_env import github, naming
@@ -52,6 +54,7 @@ class Queue:
         self.claims = Claiming()
         self.held: list[str] = []
         self.postponed: list[tuple[str, int]] = []
+        self.throttled = False
         self.wakes: list[Slug] = []
         self.looked: reconcile.Looked = {}
         plan = Plan(self.claims, build=[], tear_down=[], retired=lambda gone: [])
@@ -80,6 +83,9 @@ class Queue:
 
     def _postpone(self, receipt: str, seconds: int) -> None:
         """Every message is held first, for a function that dies; the last word counts."""
+        if self.throttled:
+            said = {"Error": {"Code": "RequestThrottled", "Message": "Too many requests"}}
+            raise ClientError(said, "ChangeMessageVisibility")
         if seconds == reconcile.HOLD:
             self.held.append(receipt)
         else:
@@ -323,6 +329,49 @@ class TestFailures:
         assert queue.looked_at("qa-bad")
 
 
+class TestMessagesThatCannotBeHeld:
+    """SQS refuses to change a message's visibility, for as long as a test says."""
+
+    @pytest.fixture
+    def queue(self, queue: Queue) -> Queue:
+        queue.throttled = True
+        return queue
+
+    def test_they_are_worked_off_all_the_same(self, queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+        """Failing, they would come back after the queue's twelve minutes, and their group with them."""
+        assert queue.deliver(change("qa/foo"), wake("qa-foo")) == []
+        assert queue.store.records[Slug("qa-foo")].commit == A
+        assert queue.looked_at("qa-foo")
+        assert caplog.text.count("a message that cannot be held") == 2
+        assert "RequestThrottled" in caplog.text
+
+    def test_the_log_says_whose_they_are(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Before the body is read, and not whose the one before was."""
+        log = io.StringIO()
+        monkeypatch.setattr(reconcile.logger.registered_handler, "stream", log)
+        queue.deliver(wake("qa-foo"), wake("qa-bar"))
+        lines = [json.loads(line) for line in log.getvalue().splitlines()]
+        held = [one["environment"] for one in lines if one["message"] == "a message that cannot be held"]
+        assert held == ["qa-foo", "qa-bar"]
+
+    def test_a_change_that_cannot_be_written_down_comes_again_whenever_that_is(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It must not be lost; and the log says why it failed, not only that it was not held."""
+        monkeypatch.setattr(queue.store, "desire", out_of_order)
+        assert queue.deliver(change("qa/foo")) == ["0"]
+        assert "the table cannot be reached" in caplog.text
+
+    def test_a_pass_that_broke_is_left_to_the_tick(
+        self, queue: Queue, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It could not be tried again within seconds, and the push that repairs it must not wait minutes."""
+        queue.claims.poisoned = {"qa-bad"}
+        assert queue.deliver(change("qa/bad"), change("qa/bad", commit=B)) == []
+        assert queue.store.records[Slug("qa-bad")].commit == B
+        assert "a pass keeps failing" in caplog.text
+
+
 class TestWakeUpsInBursts:
     """A wake-up is about what happened before it was sent, so a later pass has seen that."""
 
@@ -386,7 +435,7 @@ def forget_passes(queue: Queue, slug: str) -> None:
     queue.store.records[Slug(slug)] = replace(queue.store.records[Slug(slug)], conditions={})
 
 
-def out_of_order(*_: object) -> None:
+def out_of_order(*_: object, **__: object) -> None:
     raise RuntimeError("the table cannot be reached")
 
 
@@ -461,6 +510,14 @@ class TestSecondLook:
         leaving.controller = replace(leaving.controller, apart=3600)
         assert leaving.deliver(wake("qa-foo")) == []
         assert leaving.postponed == []
+
+    def test_one_that_cannot_be_held_is_the_ticks(self, leaving: Queue) -> None:
+        """It would come back after minutes; the tick looks within one."""
+        leaving.throttled = True
+        assert leaving.deliver(wake("qa-foo")) == []
+        leaving.controller = replace(leaving.controller, clock=lambda: time.time() + 20)
+        assert leaving.deliver(wake("qa-foo")) == []
+        assert leaving.store.get(Slug("qa-foo")) is None
 
     def test_one_that_never_comes_to_an_end_is_left_to_the_tick(self, leaving: Queue) -> None:
         assert leaving.deliver(wake("qa-foo"), received=reconcile.PASSES) == []
