@@ -71,6 +71,11 @@ class Place:
         assert self.now(branch).claims == env.claims
         return env
 
+    def lose(self, env: Environment) -> None:
+        """The items of its claims are gone, the record is not."""
+        for claim in env.claims.values():
+            self.store.table.delete_item(Key={"pk": f"claim#{claim.scope}", "sk": claim.name})
+
     def refusal(self, made: Blueprint, branch: str) -> str:
         """What is said when it cannot have what it needs; it then holds nothing new."""
         before = self.wished(branch)
@@ -348,6 +353,40 @@ class TestRedisDatabases:
         for branch, secret, number in (("qa/foo", "ssm:/redis-1", "1"), ("qa/bar", "ssm:/redis-2", "2")):
             made = place.blueprint("10001-10049", redis={**NUMBERED, "secret": secret})
             assert place.claim(made, branch).claims["redis"] == Claim("redis database", number)
+
+
+class TestItemsThatWereLost:
+    """Somebody deleted what says whose a claim is; the record still knows."""
+
+    def test_they_are_claimed_again(self, place: Place) -> None:
+        made = place.blueprint("10001-10049", database={"secret": "ssm:/db"}, redis=NUMBERED)
+        env = place.claim(made, "qa/foo")
+        place.lose(env)
+        assert place.claim(made, "qa/foo").claims == env.claims
+        assert {place.store.holder(claim) for claim in env.claims.values()} == {env.slug}
+
+    def test_a_number_that_a_record_speaks_of_is_given_to_nobody_else(self, place: Place) -> None:
+        made = place.blueprint("10001-10049", redis=NUMBERED)
+        place.lose(place.claim(made, "qa/foo"))
+        assert place.claim(made, "qa/bar").claims["redis"].name == "2"
+
+    def test_what_another_holds_by_now_is_given_up(self, place: Place) -> None:
+        """A port has no listener yet that could tell; both would wait for each other for ever."""
+        made = place.blueprint("10001-10049")
+        before = place.claim(made, "qa/foo").claims
+        place.lose(place.now("qa/foo"))
+        assert place.claim(made, "qa/bar").claims == before
+        after = place.claim(made, "qa/foo").claims
+        assert not set(after.values()) & set(before.values())
+        assert {place.store.holder(claim) for claim in after.values()} == {"qa-foo"}
+
+    def test_a_name_that_another_holds_by_now_needs_a_person(self, place: Place) -> None:
+        made = place.blueprint("10001-10049", database={"secret": "ssm:/db", "schema": "{branch_}"})
+        place.lose(place.claim(made, "qa/a_b"))
+        second = place.claim(made, "qa/a/b")
+        assert place.refusal(made, "qa/a_b") == (
+            f"schema qa_a_b is held by {second.slug}: two branches would share it; rename the branch 'qa/a_b'"
+        )
 
 
 NUMBERED = {"mode": "database", "secret": "ssm:/redis", "databases": "1-3"}

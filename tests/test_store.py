@@ -346,6 +346,14 @@ class TestForget:
             store.forget(env)
         assert store.holder(SCHEMA["schema"]) == heir.slug
 
+    def test_what_another_holds_by_now_stays_its(self, store: Store) -> None:
+        """An item that was lost has been claimed again: that must not keep the record for ever."""
+        env = stored(store, desired=Desired.ABSENT)
+        heir = store.claim(stored(store, slug="qa-bar"), SCHEMA)
+        store.forget(replace(env, claims=SCHEMA | PORTS))
+        assert [one.slug for one in store.all()] == [heir.slug]
+        assert store.holder(SCHEMA["schema"]) == heir.slug
+
 
 class TestHistory:
     def test_the_newest_comes_first(self, store: Store) -> None:

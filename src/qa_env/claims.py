@@ -57,7 +57,9 @@ class Claims:
         The first free numbers are tried first; who lost a race looks elsewhere, so that not all run it again.
         """
         for attempt in range(ATTEMPTS):
-            missing = dict(self._missing(env, crc32(env.slug.encode()) * attempt))
+            held, lost = self._still_held(env)
+            known = replace(env, claims={**held, **lost})
+            missing = lost | dict(self._missing(known, crc32(env.slug.encode()) * attempt))
             if missing:
                 try:
                     env = self.store.claim(env, missing)
@@ -67,6 +69,19 @@ class Claims:
             return env, {name: str(claim) for name, claim in env.claims.items()}
         raise NotReady(
             f"claiming for {env.slug}: lost the race for a port {ATTEMPTS} times; trying again soon"
+        )
+
+    def _still_held(self, env: Environment) -> tuple[dict[str, Claim], dict[str, Claim]]:
+        """What the record holds and the table agrees to, and what nobody holds: its item was deleted.
+
+        What another holds by now is neither: it is not this environment's any more.
+        """
+        claims = dict(env.claims)
+        holders = at_once([partial(self.store.holder, claim) for claim in claims.values()])
+        by = dict(zip(claims, holders, strict=True))
+        return (
+            {name: claim for name, claim in claims.items() if by[name] == env.slug},
+            {name: claim for name, claim in claims.items() if by[name] is None},
         )
 
     def _missing(self, env: Environment, turn: int) -> Iterator[tuple[str, Claim]]:
@@ -84,13 +99,19 @@ class Claims:
         """Who holds which numbers by now; what else is needed for ports in any case is read meanwhile."""
         scopes = [*(port_scope(lb.arn) for lb in self.blueprint.load_balancers), REDIS_DATABASES]
         held: Held = {scope: [] for scope in scopes}
-        reads: list[Callable[[], object]] = [partial(self._read_held, held, scope) for scope in scopes]
+        reads: list[Callable[[], object]] = [partial(self._read_held, env, held, scope) for scope in scopes]
         reads += [partial(self._groups, env, role) for role in roles]
         at_once([*reads, self._limits] if roles else reads)
         return held
 
-    def _read_held(self, held: Held, scope: str) -> None:
+    def _read_held(self, env: Environment, held: Held, scope: str) -> None:
+        """Of numbered databases also what only a record speaks of: nothing in Redis shows whose one is."""
         held[scope] = self.store.held(scope)
+        if scope == REDIS_DATABASES and self.blueprint.redis.mode == "database":
+            for other in self.store.all():
+                claim = other.claims.get(REDIS)
+                if claim and claim.scope == scope and other.slug != env.slug:
+                    held[scope].append((other.slug, REDIS, claim))
 
     def _regained(self, env: Environment, roles: list[str], held: Held) -> Iterator[tuple[str, Claim]]:
         """What it still holds though its record was lost: so its address stays, and no place is lost."""

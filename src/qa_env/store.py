@@ -114,7 +114,10 @@ class Store(Protocol):
         """Write what the pipeline produced, if exactly this commit is still wanted; otherwise Stale."""
 
     def forget(self, env: Environment) -> None:
-        """Remove record and claims together, if it still is to be absent; otherwise Stale."""
+        """Remove record and claims together, if it still is to be absent; otherwise Stale.
+
+        What the record believes to hold and another does by now stays that one's.
+        """
 
     def ask(self, env: Environment, asked: Asked) -> None:
         """Write what is asked for now and was not in `env`; Stale if the wish is another one by now."""
@@ -287,15 +290,27 @@ class DynamoStore:
             )
 
     def forget(self, env: Environment) -> None:
+        claims = list(env.claims.values())
+        with _stale_if_refused(env.slug):
+            try:
+                self._forget(env, claims)
+            except ClientError as error:
+                if not aws.is_condition_failed(error):
+                    raise
+                mine = [claim for claim in claims if self.holder(claim) in (env.slug, None)]
+                if mine == claims:
+                    raise
+                self._forget(env, mine)
+
+    def _forget(self, env: Environment, claims: Iterable[Claim]) -> None:
         record = {
             "TableName": self.table.name,
             "Key": _record_key(env.slug),
             "ConditionExpression": "desired = :absent AND generation = :generation",
             "ExpressionAttributeValues": {":absent": str(Desired.ABSENT), ":generation": env.generation},
         }
-        held = self._held(env.slug, env.claims.values())
-        with _stale_if_refused(env.slug):
-            self._transact([{"Delete": record}, *held, *self._dismissal(env)])
+        held = self._held(env.slug, claims)
+        self._transact([{"Delete": record}, *held, *self._dismissal(env)])
 
     def _dismissal(self, env: Environment) -> Iterator[Any]:
         """Without the record only this says that the branch, which may well stay, is wanted by nobody."""
