@@ -202,10 +202,11 @@ class Controller:
             return current
 
     def _look_anew(self, env: Environment) -> Environment:
-        """Let a teardown forget that it saw things gone: a pass of an earlier wish may have made them since."""
-        seen = {name: c for name, c in env.conditions.items() if env.is_gone(c) and not is_report(name)}
+        """Let a teardown forget what it saw gone: a pass of an earlier wish may have made it since."""
         doubted = {
-            name: self._condition(env, name, State.WAITING, OVERTAKEN, c.outputs) for name, c in seen.items()
+            name: self._condition(env, name, State.WAITING, OVERTAKEN, c.outputs)
+            for name, c in env.conditions.items()
+            if env.is_gone(c) and not is_report(name)
         }
         after = env.with_conditions(doubted)
         if doubted:
