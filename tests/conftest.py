@@ -5,11 +5,12 @@ Each worker of a parallel run has servers of its own.
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,14 +20,17 @@ from tests import canaries
 
 
 class Listener(logging.Handler):
-    """Searches what is logged, with everything that goes along with a message and is not always shown."""
+    """Searches what no report shows: what a test takes from `capsys`, and all that goes along with a log."""
 
     def __init__(self) -> None:
         super().__init__()
         self.kinds: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.kinds.update(canaries.found_in(f"{self.format(record)}{vars(record)}"))
+        self.hear(f"{self.format(record)}{vars(record)}")
+
+    def hear(self, text: str) -> None:
+        self.kinds.update(canaries.found_in(text))
 
     def heard(self) -> set[str]:
         """The kinds of secrets since the last time."""
@@ -35,10 +39,24 @@ class Listener(logging.Handler):
 
 
 LISTENER = Listener()
+PATCHES = pytest.MonkeyPatch()
+
+
+def overheard(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`readouterr` of capsys and its like; what it hands out never reaches a report."""
+
+    @functools.wraps(read)
+    def read_aloud(fixture: Any) -> Any:
+        captured = read(fixture)
+        LISTENER.hear(f"{captured.out!s}\n{captured.err!s}")  # text, or bytes as Python writes them
+        return captured
+
+    return read_aloud
 
 
 def pytest_configure() -> None:
     logging.getLogger().addHandler(LISTENER)
+    PATCHES.setattr(pytest.CaptureFixture, "readouterr", overheard(pytest.CaptureFixture.readouterr))
     logging.getLogger("qa_env").setLevel(logging.INFO)  # as in the functions, whoever configures it first
     os.environ["POWERTOOLS_METRICS_NAMESPACE"] = "qa-env"  # as in template.yaml
 
@@ -52,6 +70,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_unconfigure() -> None:
     logging.getLogger().removeHandler(LISTENER)
+    PATCHES.undo()
 
 
 @pytest.hookimpl(wrapper=True)

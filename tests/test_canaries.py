@@ -71,6 +71,18 @@ def test_raises():
 def test_shows_two():
     print(canaries.EMAIL, canaries.COMMIT_MESSAGE)
 
+def test_reads_what_it_printed(capsys):
+    print("see", canaries.SLACK_TOKEN)
+    assert capsys.readouterr().out
+
+def test_reads_what_it_warned(capfdbinary):
+    print(canaries.MYSQL_PASSWORD, file=sys.stderr)
+    assert capfdbinary.readouterr().err
+
+def test_reads_nothing_secret(capsys):
+    print("canary")
+    assert capsys.readouterr().out == "canary\\n"
+
 @pytest.fixture
 def leaky():
     print(canaries.WEBHOOK_SECRET)
@@ -87,6 +99,8 @@ SHOWN = {
     "test_logs_what_it_met (call)": "log-in client secret",
     "test_raises (call)": "GitHub App's private key",
     "test_shows_two (call)": "payload: commit message, payload: e-mail address",
+    "test_reads_what_it_printed (call)": "Slack token",
+    "test_reads_what_it_warned (call)": "MySQL password",
     "test_in_its_fixture (setup)": "webhook secret",
     "test_in_its_fixture (teardown)": "Redis password",
 }
@@ -109,6 +123,7 @@ def test_a_test_that_shows_a_secret_fails_and_the_report_does_not_repeat_it(
     assert dict(told) == SHOWN, done.stdout
     assert canaries.found_in(done.stdout + done.stderr) == []
     assert re.search(r"PASSED .*test_clean", done.stdout)
+    assert re.search(r"PASSED .*test_reads_nothing_secret", done.stdout)
     assert re.search(r"FAILED .*test_fails", done.stdout)
 
 
