@@ -47,8 +47,9 @@ QUIET = 3  # minutes without any change: nothing will change any more
 PLACES = {
     "dynamodb": "table",
     "ecr": "images",
-    "ecs": "load balancers and tasks",  # a service registers its tasks with target groups
-    "elbv2": "load balancers and tasks",
+    "ecs": "tasks",
+    "elbv2": "load balancers",
+    "elbv2:DescribeTargetHealth": "tasks",  # a service registers its tasks with target groups
 }
 REPEATED = ("sqs:SendMessage", "mysql:ensure", "redis:ensure", "codepipeline:PutJobSuccessResult")
 """What is written while nothing changes: wake-ups, “is it there?” and “go on waiting”."""
@@ -81,11 +82,13 @@ class Memory:
         self.ecs_changed = True
 
     def __call__(self, call: AwsCall) -> Any:
-        place = PLACES.get(call.service)
+        place = PLACES.get(call.name) or PLACES.get(call.service)
         if place is None:
             return self._handle(call)
         if not call.is_read:
             self.forget(place)
+            if place == "load balancers":  # targets without a listener are not looked at
+                self.forget("tasks")
             return self._handle(call)
         key = call.name, repr(call.params)
         if key not in self._known[place]:
@@ -95,7 +98,7 @@ class Memory:
     def forget(self, place: str) -> None:
         """Something changed there."""
         self._known[place].clear()
-        self.ecs_changed = self.ecs_changed or place == "load balancers and tasks"
+        self.ecs_changed = self.ecs_changed or place == "tasks"
 
 
 @dataclass
@@ -251,7 +254,7 @@ class Life(Installation):
         if "ecs" in self.works and self.memory.ecs_changed:
             self.aws.ecs.settle_all()
             self.aws.ecs.drain_all()
-            self.memory.forget("load balancers and tasks")
+            self.memory.forget("tasks")
             self.memory.ecs_changed = False
 
     def _sweep(self) -> None:

@@ -449,7 +449,7 @@ class Chaos(Life):
         """Services start and drain."""
         self.aws.ecs.settle_all()
         self.aws.ecs.drain_all()
-        self.memory.forget("load balancers and tasks")
+        self.memory.forget("tasks")
 
     def do_wait(self, seconds: int) -> None:
         self.now += seconds
