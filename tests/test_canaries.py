@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import traceback
@@ -25,7 +26,7 @@ from handlers import audit, datastores, deploy, page, reconcile, signals, sweep,
 from local import slack
 from local.github_hooks import App, Webhook
 from local.send import signed
-from qa_env import app, receiver
+from qa_env import app, calls, receiver
 from qa_env.blueprint import Blueprint, index
 from qa_env.controller import Plan
 from qa_env.datacall import LambdaDatastores
@@ -34,7 +35,7 @@ from qa_env.model import Phase, Slug
 from qa_env.page.lookup import Places
 from tests import canaries, reporting
 from tests.event_source import EventSource
-from tests.installation import REPOSITORY, A, B, Installation, installed
+from tests.installation import REPOSITORY, A, B, C, Installation, installed
 from tests.making import event
 from tests.reporting import Hub
 
@@ -149,10 +150,13 @@ class Life:
     slack: slack.Server
     workspace: slack.Slack
     log: io.StringIO
+    daemon: socket.socket
     secrets: dict[str, str] = field(default_factory=canaries.secrets)
     answers: list[Any] = field(default_factory=list)
+    traces: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.qa.aws.on_call(lambda _: self.trace())
         manager = boto3.client("secretsmanager", region_name=self.qa.aws.region)
         text = canaries.PREVIOUS_WEBHOOK_SECRET
         secret = manager.create_secret(Name="webhook", SecretString=text)["ARN"]
@@ -164,7 +168,11 @@ class Life:
             receiver.Queue(self.qa.world.queue_url, lambda: sqs).put,
         )
         self.source = EventSource(sqs, self.qa.world.queue_url, self._reconcile, concurrency=1)
-        self.qa.clients = replace(self.qa.clients, read_secret=lambda reference: self.secrets[reference])
+        self.qa.clients = replace(
+            self.qa.clients,
+            client=lambda service: calls.logged(self.qa.aws.client(service)),
+            read_secret=lambda reference: self.secrets[reference],
+        )
         self.use()
         self.qa.aws.calls.clear()
 
@@ -205,10 +213,22 @@ class Life:
         self.answers.append(answer)
         return answer
 
+    def trace(self) -> None:
+        """Read what the daemon has been told, before so much of it waits that the next is dropped."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.traces.append(self.daemon.recv(65536))
+
     def push(self, branch: str, commit: str, secret: str = canaries.WEBHOOK_SECRET) -> int:
         """A push as GitHub tells it, with what only its payload has; then all that comes of it."""
         self.qa.heads[branch] = self.hub.branches.all[branch] = commit
         return self.deliver("push-create", secret, ref=f"refs/heads/{branch}", after=commit)
+
+    def lose(self, branch: str, commit: str) -> None:
+        """A push that the table refuses until it is a dead letter."""
+        self.qa.aws.faults.fail("TransactWriteItems", times=99, error="InternalServerError")
+        self.push(branch, commit)
+        self.qa.aws.faults.clear()
 
     def delete(self, branch: str) -> int:
         before = self.qa.heads.pop(branch)
@@ -261,27 +281,43 @@ class Life:
         )
 
     def _reconcile(self, sent: dict[str, Any]) -> Any:
-        return self.invoke(
-            reconcile.handler, sent, controller=self.qa.controller, postpone=lambda receipt, seconds: None
+        return self.invoke(reconcile.handler, sent, controller=self.qa.controller, postpone=self._postpone)
+
+    def _postpone(self, receipt: str, seconds: int) -> None:
+        """What failed comes again at once."""
+        self.qa.aws.client("sqs").change_message_visibility(
+            QueueUrl=self.qa.world.queue_url,
+            ReceiptHandle=receipt,
+            VisibilityTimeout=seconds if seconds == reconcile.HOLD else 0,
         )
+
+    def messages(self, url: str) -> list[Any]:
+        """What is on a queue and stays there, with all attributes."""
+        received = self.qa.aws.client("sqs").receive_message(
+            QueueUrl=url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=0,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        )
+        return list(received.get("Messages", []))
 
     def shown(self) -> dict[str, str]:
         """All that anybody could read, by where."""
+        self.trace()
         world, store, hub = self.qa.world, self.qa.store, self.hub
-        calls = [(one.name, without_client_secret(one.params)) for one in self.qa.aws.calls]
-        queues = [
-            self.qa.aws.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)
-            for url in (world.queue_url, world.dlq_url)
-        ]
+        made = [(one.name, without_client_secret(one.params)) for one in self.qa.aws.calls]
         table = boto3.client("dynamodb", region_name=self.qa.aws.region).scan(TableName=world.table)
         pages = [text for env in store.all() for text in self.pages(env.slug)] or self.pages("qa-foo")
         return {
             "log": self.log.getvalue(),
             "answers of functions": repr(self.answers),
-            "AWS calls": repr(calls),
-            "queues": repr(queues),
+            "AWS calls": repr(made),
+            "queue": repr(self.messages(world.queue_url)),
+            "dead letters": repr(self.messages(world.dlq_url)),
             "table": repr(table["Items"]),
             "pages": "".join(pages),
+            "traces": b"".join(self.traces).decode(),
             "GitHub": repr([hub.posted, hub.asked, vars(hub.deployments), vars(hub.pulls)]),
             "Slack": repr([self.workspace.messages, self.workspace.asked]),
         }
@@ -339,11 +375,16 @@ def life(monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
     workspace = slack.Slack(canaries.SLACK_TOKEN, hook=canaries.SLACK_HOOK)
     server = slack.Server(workspace)
     server.start()
-    with installed() as qa, reporting.github() as hub:
+    daemon = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with daemon, installed() as qa, reporting.github() as hub:
+        daemon.bind(("127.0.0.1", 0))
+        daemon.setblocking(False)
+        monkeypatch.setenv("AWS_XRAY_DAEMON_ADDRESS", f"127.0.0.1:{daemon.getsockname()[1]}")
+        monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-2-3;Parent=4;Sampled=1")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", canaries.AWS_SECRET_KEY)
         monkeypatch.setenv("AWS_SESSION_TOKEN", canaries.AWS_SESSION_TOKEN)
         hub.hooks.app = App(canaries.app_key().public_key(), Webhook("https://qa.example.com/"))
-        yield Life(qa, hub, server, workspace, log)
+        yield Life(qa, hub, server, workspace, log, daemon)
     server.stop()
 
 
@@ -356,6 +397,9 @@ def test_a_whole_life_shows_no_secret(life: Life, github: str, bot: bool) -> Non
     assert life.push("qa/foo", A, canaries.PREVIOUS_WEBHOOK_SECRET) == 202
     life.settle()
     assert life.qa.env(SLUG).phase is Phase.READY, life.qa.messages(SLUG)
+    life.lose("qa/foo", C)
+    (dead,) = life.messages(life.qa.world.dlq_url)
+    assert json.loads(dead["Body"])["change"]["commit"] == C
     life.hub.open_pull()
     life.qa.failing.add(("build", B))
     life.push("qa/foo", B)
@@ -365,6 +409,8 @@ def test_a_whole_life_shows_no_secret(life: Life, github: str, bot: bool) -> Non
     life.settle()
     assert life.qa.left() == []
     life.assert_no_secret()
+    traced = [json.loads(one.partition(b"\n")[2])["name"] for one in life.traces]
+    assert {"delivery", "pass", "deploy", "event", "ecs"} <= {*traced}
     given = [one.params for one in life.qa.aws.calls_to("CreateListener")]
     assert canaries.OIDC_SECRET in repr(given), "there was a secret to be shown"
     assert life.workspace.messages
