@@ -326,7 +326,9 @@ def test_what_the_tagging_api_does_not_show_yet_is_found_by_its_kind(qa: Install
     assert shown.found[slug].tagged
     assert hidden.found[slug].tagged == {}
     assert hidden.found[slug].things == shown.found[slug].things
-    assert {"target_group", "listener", "service", "pipeline"} <= hidden.found[slug].things
+    assert {"target_group": 2, "listener": 2, "service": 3, "pipeline": 1}.items() <= (
+        hidden.found[slug].things.items()
+    )
 
 
 def test_data_that_cannot_be_listed_adopts_nothing(qa: Installation) -> None:
@@ -469,6 +471,43 @@ def test_what_lacks_something_is_repaired(qa: Installation, kind: str) -> None:
     qa.settle()
     assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
     assert qa.audit() == NOTHING
+
+
+@pytest.mark.parametrize("shown", [0, 1000], ids=["at-once", "late"])
+@pytest.mark.parametrize("kind", ["service", "listener"])
+def test_what_lacks_one_role_of_several_is_repaired(hub: Installation, kind: str, shown: int) -> None:
+    """Whether or not the tagging API goes on showing what is gone."""
+    (slug,) = settled(hub, "qa/foo")
+    hub.aws.tagging.lag = shown
+    match kind:
+        case "service":
+            hub.aws.client("ecs").delete_service(cluster=hub.world.cluster, service="qa-foo-app", force=True)
+            hub.aws.ecs.drain_all()
+            hub.aws.ecs.purge("qa-foo-app")
+        case "listener":
+            arn = hub.env(slug).conditions["listener/app"].outputs["arn"]
+            hub.aws.client("elbv2").delete_listener(ListenerArn=arn)
+    reasons: list[str] = []
+    receive = hub._receive
+
+    def noted(slug: Slug, message: Any) -> None:
+        reasons.append(message["why"])
+        receive(slug, message)
+
+    hub._receive = noted
+    assert hub.audit(deliver=False).woken == [slug]
+    named = f"{kind}/app" if not shown else f"1 of {3 if kind == 'service' else 2} {kind}"
+    assert reasons == [f"audit: {named} missing"]
+    hub.settle()
+    assert hub.env(slug).phase is Phase.READY, hub.messages(slug)
+    assert hub.audit() == NOTHING
+
+
+def test_what_the_tagging_api_does_not_show_yet_is_not_missing(hub: Installation) -> None:
+    """It tells the roles, but not whether something is there."""
+    settled(hub, "qa/foo")
+    hub.aws.serve("resourcegroupstaggingapi:GetResources", lambda *_: {"ResourceTagMappingList": []})
+    assert hub.audit() == NOTHING
 
 
 def test_one_that_is_stuck_stops_no_other(qa: Installation) -> None:

@@ -267,13 +267,30 @@ class _Run:
         """Wake what is settled and lacks something, unless a listing failed: then that says nothing."""
         if seen.failed:
             return
-        nothing = Found("")
         for slug, env in self.records.items():
-            there = {name.partition("/")[0] for name in seen.found.get(slug, nothing).things}
-            wanted = {name.partition("/")[0] for name, c in env.conditions.items() if c.state is State.READY}
-            lost = wanted & set(ALWAYS_THERE) - there
+            lost = _lost(env, seen.found.get(slug, Found(env.repository)))
             if env.settled and lost:
-                self._wake(slug, f"{', '.join(sorted(lost))} missing")
+                self._wake(slug, f"{', '.join(lost)} missing")
+
+
+def _lost(env: Environment, found: Found) -> list[str]:
+    """What is ready and not there, by name where the tagging API tells which it is, else by number.
+
+    Numbers decide: what was deleted is shown with its role for hours, and what is new may not be yet.
+    """
+    lost = []
+    for kind in ALWAYS_THERE:
+        ready = {name for name, c in env.conditions.items() if c.state is State.READY and _kind(name) == kind}
+        number = len(ready) - found.things[kind]
+        hidden = ready.difference(found.tagged.values())
+        if number > 0:
+            lost += sorted(hidden) if len(hidden) == number else [f"{number} of {len(ready)} {kind}"]
+    return lost
+
+
+def _kind(name: str) -> str:
+    """Of a condition's key."""
+    return name.partition("/")[0]
 
 
 def _things(found: Found) -> str:

@@ -7,6 +7,7 @@ tagging API has said a hundred at a time, and only the rest is asked for its tag
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -65,10 +66,13 @@ class Watched:
 
 @dataclass
 class Found:
-    """What there is of one environment: keys of conditions, claims, and what the tagging API shows by ARN."""
+    """What there is of one environment: `things` counted by kind, claims, and `tagged`, ARN → its condition.
+
+    A kind is listed whole and without roles. Those only the tagging API tells, which also shows what is gone.
+    """
 
     repository: str
-    things: set[str] = field(default_factory=set)
+    things: Counter[str] = field(default_factory=Counter)
     claims: dict[str, Claim] = field(default_factory=dict)
     tagged: dict[str, str] = field(default_factory=dict)
     is_claimed: bool = False
@@ -81,7 +85,7 @@ class Found:
     @property
     def all(self) -> set[str]:
         """Everything as keys of conditions."""
-        return self.things | set(self.tagged.values())
+        return {*self.things, *self.tagged.values()}
 
     def confirm(self, is_there: Callable[[str], bool]) -> bool:
         """Forget what the tagging API shows and is no more; is there anything left?"""
@@ -149,7 +153,7 @@ def _by_claim(census: Census, store: Store, one: Watched) -> None:
 def _by_kind(census: Census, one: Watched, thing: Resource, known: Mapping[str, Slug]) -> None:
     for slug in thing.whose(known) if isinstance(thing, Named) else thing.owners():
         if one.covers(slug):
-            census.of(slug, one.blueprint.repository).things.add(thing.kind)
+            census.of(slug, one.blueprint.repository).things[thing.kind] += 1
 
 
 def _by_name(census: Census, store: Store, one: Watched, data: Data) -> None:
@@ -160,7 +164,7 @@ def _by_name(census: Census, store: Store, one: Watched, data: Data) -> None:
         is_claimed = claim.name in taken[claim.scope]
         if slug and one.covers(slug):
             mine = census.of(slug, one.blueprint.repository)
-            mine.things.add(data.kind)
+            mine.things[data.kind] += 1
             if not is_claimed:
                 mine.claims.setdefault(CLAIM_KEYS[claim.scope], claim)
         elif not is_claimed:
