@@ -14,6 +14,7 @@ from qa_env.errors import Blocked, NotReady
 from qa_env.model import Asked, Claim, Desired, Orphan, Phase, Slug, State
 from qa_env.tagged import Tagged
 from tests.installation import REPOSITORY, A, B, Installation, installed
+from tests.strict_aws import Event
 
 NOTHING = Report()
 
@@ -60,6 +61,11 @@ def orphaned(qa: Installation) -> Slug:
     lose_record(qa, slug)
     lose_branch(qa, "qa/foo")
     return slug
+
+
+def reads(event: Event, pk: str) -> bool:
+    """Are the table's items of this kind listed?"""
+    return event.name == "dynamodb:Query" and event.params["ExpressionAttributeValues"][":pk"].startswith(pk)
 
 
 def twice(qa: Installation, **how: Any) -> Report:
@@ -182,6 +188,30 @@ def test_a_dry_run_does_and_remembers_nothing(qa: Installation) -> None:
     assert qa.audit(dry_run=True).adopted == [slug]
     assert qa.aws.writes() == []
     assert qa.store.get(slug) is None
+
+
+def test_records_are_read_after_the_world(qa: Installation) -> None:
+    """What is made while the world is listed has a record by the time that the table is read."""
+    settled(qa, "qa/foo")
+    qa.aws.calls.clear()
+    asked: list[int] = []
+    answer = qa.datastores
+
+    def noted(request: Any) -> Any:
+        asked.append(len(qa.aws.calls))
+        return answer(request)
+
+    qa.clients = replace(qa.clients, datastores=noted)
+    qa.audit(deliver=False)
+    table = [event.number for event in qa.aws.calls if reads(event, "environment")]
+    claims = [event.number for event in qa.aws.calls if reads(event, "claim#")]
+    listings = [event.number for event in qa.aws.calls if event.is_read and event.service != "dynamodb"]
+    assert table
+    assert claims
+    assert listings
+    assert asked
+    assert max(claims + listings) < min(table)
+    assert max(asked) < min(table)
 
 
 def test_a_claim_alone_is_released(qa: Installation) -> None:
