@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from qa_env import app, census
+from qa_env import app, census, naming
 from qa_env.audit import GRACE, NEEDS_A_PERSON, Report
 from qa_env.errors import Blocked, NotReady
 from qa_env.model import Asked, Claim, Desired, Orphan, Phase, Slug, State
@@ -57,10 +59,44 @@ def lose_branch(qa: Installation, branch: str) -> None:
 
 def orphaned(qa: Installation) -> Slug:
     """An environment whose branch is gone and whose record is lost."""
-    (slug,) = settled(qa, "qa/foo")
-    lose_record(qa, slug)
-    lose_branch(qa, "qa/foo")
+    (slug,) = all_orphaned(qa, "qa/foo")
     return slug
+
+
+def all_orphaned(qa: Installation, *branches: str) -> list[Slug]:
+    slugs = settled(qa, *branches)
+    for slug, branch in zip(slugs, branches, strict=True):
+        lose_record(qa, slug)
+        lose_branch(qa, branch)
+    return slugs
+
+
+@contextmanager
+def broken_where(
+    qa: Installation, is_it: Callable[[Event], bool], error: Exception | None = None
+) -> Iterator[None]:
+    """Every call that `is_it` is about fails, until the end of this."""
+    broken = True
+
+    def strike(event: Event) -> None:
+        if broken and event.moment == "before" and is_it(event):
+            raise error or ConnectionError(event.name)
+
+    qa.aws.on_call(strike)
+    yield
+    broken = False
+
+
+def looks_at(service: str) -> Callable[[Event], bool]:
+    """Is this the look at one service?"""
+    return lambda event: (
+        event.name == "ecs:DescribeServices" and event.params["services"] == [f"{service}-app"]
+    )
+
+
+def remembers(event: Event) -> bool:
+    """Are suspects written down?"""
+    return event.name == "dynamodb:PutItem" and event.params["Item"]["pk"] == "audit"
 
 
 def reads(event: Event, pk: str) -> bool:
@@ -190,6 +226,22 @@ def test_a_dry_run_does_and_remembers_nothing(qa: Installation) -> None:
     assert qa.store.get(slug) is None
 
 
+def test_a_dry_run_rings_no_alarm(hub: Installation, caplog: pytest.LogCaptureFixture) -> None:
+    """It reports what a person would be told and what would be adopted, as the audit after it does."""
+    slug = orphaned(hub)
+    assert twice(hub).adopted == [slug]
+    lose_record(hub, slug)
+    hub.datastores.schemas.add("qa_backup")
+    hub.now += GRACE
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    planned = hub.audit(dry_run=True)
+    assert (planned.adopted, len(planned.refused)) == ([slug], 1)
+    assert [one for one in caplog.messages if NEEDS_A_PERSON in one or "adopting" in one] == []
+    assert hub.audit() == planned
+    assert [one for one in caplog.messages if NEEDS_A_PERSON in one or "adopting" in one] != []
+
+
 def test_records_are_read_after_the_world(qa: Installation) -> None:
     """What is made while the world is listed has a record by the time that the table is read."""
     settled(qa, "qa/foo")
@@ -212,6 +264,63 @@ def test_records_are_read_after_the_world(qa: Installation) -> None:
     assert asked
     assert max(claims + listings) < min(table)
     assert max(asked) < min(table)
+
+
+def test_a_thing_in_a_cluster_that_is_gone_is_gone(hub: Installation) -> None:
+    """The tagging API goes on showing it; nothing else waits for that."""
+    slug = orphaned(hub)
+    arn = f"arn:aws:ecs:{hub.aws.region}:{hub.aws.account}:service/deleted/qa-old-app"
+    tags = {
+        naming.TAG_INSTALLATION: "qa-env",
+        naming.TAG_ENVIRONMENT: "qa-old",
+        naming.TAG_REPOSITORY: REPOSITORY,
+        naming.TAG_ROLE: "app",
+    }
+    hub.aws.tagging.offer(lambda: [(arn, tags)])
+    report = twice(hub)
+    assert (report.adopted, report.young, report.refused) == ([slug], [], [])
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError("reset"), NotReady("not now")], ids=["broken", "not-ready"]
+)
+def test_one_that_cannot_be_looked_at_stops_no_other(hub: Installation, error: Exception) -> None:
+    """A person is told; the others' hour goes on, and so does its own."""
+    a, b = all_orphaned(hub, "qa/a", "qa/b")
+    with broken_where(hub, looks_at(a), error):
+        report = hub.audit()
+        assert (report.young, [a in why for why in report.refused]) == ([b], [True])
+    assert hub.audit().young == [a, b]
+    hub.now += GRACE
+    with broken_where(hub, looks_at(a), error):
+        report = hub.audit()
+        assert (report.adopted, [a in why for why in report.refused]) == ([b], [True])
+    assert hub.audit().adopted == [a]
+
+
+def test_a_listing_that_failed_ends_no_suspicion(hub: Installation) -> None:
+    """What was not seen because nobody could look is not gone."""
+    lb = hub.world.load_balancer.arn
+    hub.store.table.put_item(
+        Item={"pk": f"claim#port {lb}", "sk": "10001", "slug": "qa-old", "key": "port/app"}
+    )
+    assert hub.audit().young == ["qa-old"]
+    hub.now += GRACE
+    with broken_where(hub, lambda event: reads(event, "claim#port")):
+        report = hub.audit()
+        assert (report.young, report.adopted, len(report.refused)) == ([], [], 1)
+    assert hub.audit().adopted == ["qa-old"]
+
+
+def test_what_cannot_be_remembered_stops_nothing_else(hub: Installation) -> None:
+    """A record whose service is gone is woken all the same."""
+    (slug,) = settled(hub, "qa/foo")
+    hub.aws.client("ecs").delete_service(cluster=hub.world.cluster, service="qa-foo-app", force=True)
+    hub.aws.ecs.drain_all()
+    with broken_where(hub, remembers):
+        report = hub.audit(deliver=False)
+    assert report.woken == [slug]
+    assert report.refused == ["remembering what has no record failed: ConnectionError"]
 
 
 def test_a_claim_alone_is_released(qa: Installation) -> None:
@@ -329,6 +438,17 @@ def test_a_lost_table_removes_nothing_though_one_was_suspected_before(qa: Instal
     assert qa.datastores.schemas == {"qa-a", "qa-b", "qa-c"}
 
 
+def test_a_lost_table_removes_nothing_though_one_cannot_be_looked_at(hub: Installation) -> None:
+    """Two are few, but the third has lost its record as well."""
+    slugs = all_orphaned(hub, "qa/a", "qa/b", "qa/c")
+    hub.audit()
+    hub.now += GRACE
+    with broken_where(hub, looks_at(slugs[0])):
+        report = hub.audit()
+    assert report.adopted == []
+    assert any("3 of 3" in why for why in report.refused)
+
+
 @pytest.mark.parametrize(
     "broken",
     ["elbv2:DescribeTargetGroups", "ecs:ListServices", "resourcegroupstaggingapi:GetResources"],
@@ -398,6 +518,23 @@ def test_a_github_that_shows_nothing_deletes_nothing(hub: Installation, trouble:
     assert hub.env(first).desired is Desired.PRESENT
     assert hub.datastores.schemas == {"qa-foo", "qa-bar"}
     assert hub.service("qa-bar-app")["status"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("trouble", [silent, refusing])
+def test_a_github_that_shows_nothing_is_told_with_what_it_holds_back(hub: Installation, trouble: Any) -> None:
+    """Not while nothing is due: that GitHub is away for a minute concerns nobody."""
+    slug = orphaned(hub)
+    silent(hub)
+    assert hub.audit().refused == []
+    hub.now += GRACE
+    trouble(hub)
+    report = hub.audit()
+    assert report.adopted == []
+    held = [why for why in report.refused if slug in why]
+    assert len(held) == 1
+    assert f"GitHub cannot be asked about {REPOSITORY}" in held[0]
+    hub.branches.error = None
+    assert hub.audit().adopted == [slug]
 
 
 def test_many_branches_that_vanish_without_a_webhook_stay(hub: Installation) -> None:
@@ -538,6 +675,23 @@ def test_what_the_tagging_api_does_not_show_yet_is_not_missing(hub: Installation
     settled(hub, "qa/foo")
     hub.aws.serve("resourcegroupstaggingapi:GetResources", lambda *_: {"ResourceTagMappingList": []})
     assert hub.audit() == NOTHING
+
+
+def test_one_that_cannot_be_woken_stops_no_other(hub: Installation) -> None:
+    a, b = settled(hub, "qa/a", "qa/b")
+    hub.codepipeline.delete_pipeline(name="qa-a")
+    hub.codepipeline.delete_pipeline(name="qa-b")
+    receive = hub._receive
+
+    def broken_for_a(slug: Slug, message: Any) -> None:
+        if slug == a:
+            raise ConnectionError
+        receive(slug, message)
+
+    hub._receive = broken_for_a
+    report = hub.audit(deliver=False)
+    assert report.woken == [b]
+    assert report.refused == [f"waking {a} failed: ConnectionError"]
 
 
 def test_one_that_is_stuck_stops_no_other(qa: Installation) -> None:

@@ -8,6 +8,7 @@ It must never delete what is alive (`docs/decisions/0016-the-audit.md`). The wor
 because a record is written before its first thing is made and forgotten after its last one is gone. What was
 not there an hour ago as well is left alone. A name without a tag counts only where a claim or the history
 says that it was ours. Where a listing failed or the brake says no, nothing is adopted and a person is told.
+One environment that cannot be looked at, adopted or woken stops no other.
 """
 
 from __future__ import annotations
@@ -65,11 +66,6 @@ class Report:
     unknown: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
-    def refuse(self, why: str) -> None:
-        """Leave it to a person, and see that one is told."""
-        logger.error(NEEDS_A_PERSON, extra={"why": why})
-        self.refused.append(why)
-
 
 @dataclass(frozen=True)
 class Audit:
@@ -85,7 +81,8 @@ class Audit:
     def run(self, *, world: bool = True, dry_run: bool = False, share: float | None = None) -> Report:
         """Compare and repair: with GitHub always, with AWS and the data if `world`.
 
-        `dry_run` neither does nor remembers anything; `share` replaces the blueprints' brake this once.
+        `dry_run` neither does nor remembers anything and rings no alarm; `share` replaces the blueprints'
+        brake this once.
         """
         seen = census.take(self.store, self.watched, self.tagged.things) if world else Census()
         records = {env.slug: env for env in self.store.all()}
@@ -96,9 +93,22 @@ class Audit:
         for redelivery in self.redeliveries:
             run.attempt("looking for lost deliveries", run.redeliver, redelivery)
         if world:
-            run.orphans(seen)
-            run.incomplete(seen)
+            run.attempt("looking for what has no record", run.orphans, seen)
+            run.attempt("looking for what is missing", run.incomplete, seen)
         return run.report
+
+
+@dataclass(frozen=True)
+class _Orphans:
+    """What has no record, by slug: `nobodys` is only named like ours, `doubtful` could not be looked at."""
+
+    ours: dict[Slug, Found] = field(default_factory=dict)
+    nobodys: dict[Slug, Found] = field(default_factory=dict)
+    doubtful: dict[Slug, Found] = field(default_factory=dict)
+
+    @property
+    def there(self) -> dict[Slug, Found]:
+        return self.ours | self.nobodys
 
 
 @dataclass(frozen=True)
@@ -113,18 +123,30 @@ class _Run:
     report: Report = field(default_factory=Report)
     blind: set[str] = field(default_factory=set)
 
-    def attempt(self, what: str, act: Callable[..., None], *arguments: Any) -> bool:
-        """Did it work? Whatever stops this stops nothing else."""
+    def attempt(
+        self,
+        what: str,
+        act: Callable[..., None],
+        *arguments: Any,
+        quiet: tuple[type[Exception], ...] = (NotReady,),
+    ) -> bool:
+        """Did it work? Whatever stops this stops nothing else, and a person is told unless it is `quiet`."""
         try:
             act(*arguments)
-        except NotReady as error:
+        except quiet as error:
             logger.info("%s: %s", what, error)
             return False
         except Exception as error:
             logger.exception("%s failed", what)
-            self.report.refuse(f"{what} failed: {type(error).__name__}")
+            self.refuse(f"{what} failed: {type(error).__name__}")
             return False
         return True
+
+    def refuse(self, why: str) -> None:
+        """Leave it to a person, and see that one is told: who asked for a dry run reads the report."""
+        if not self.dry_run:
+            logger.error(NEEDS_A_PERSON, extra={"why": why})
+        self.report.refused.append(why)
 
     def _send(self, slug: Slug, message: Mapping[str, Any], done: list[str]) -> None:
         if not self.dry_run:
@@ -133,7 +155,8 @@ class _Run:
 
     def _wake(self, slug: Slug, why: str) -> None:
         if slug not in self.report.woken:
-            self._send(slug, {"why": f"audit: {why}"}, self.report.woken)
+            message = {"why": f"audit: {why}"}
+            self.attempt(f"waking {slug}", self._send, slug, message, self.report.woken)
 
     # --- branches and records -------------------------------------------------------------------------------
 
@@ -177,7 +200,7 @@ class _Run:
         for slug, commit in self.dismissed.items():
             moved = by_slug.get(slug, ("", ""))[1] != commit
             if one.covers(slug) and moved and not self.dry_run:
-                self.audit.store.undismiss(slug)
+                self.attempt(f"ending the dismissal of {slug}", self.audit.store.undismiss, slug)
 
     def redeliver(self, redelivery: Redelivering) -> None:
         self.report.redelivered.extend(redelivery.run(dry_run=self.dry_run))
@@ -187,63 +210,88 @@ class _Run:
     def orphans(self, seen: Census) -> None:
         """Adopt what has had no record for long enough, unless something speaks against it."""
         for why in seen.failed:
-            self.report.refuse(why)
+            self.refuse(why)
         self.report.unknown.extend(sorted(seen.nobodys))
-        coming = {*self.records, *self.report.created}
-        is_there = self.audit.tagged.is_there
-        orphans = {s: found for s, found in seen.found.items() if s not in coming and found.confirm(is_there)}
         known, now = self.audit.store.suspects(), int(self.audit.clock())
-        suspects = {slug: known.get(slug, Suspect(now)) for slug in orphans}
+        orphans = self._without_record(seen)
+        suspects = {slug: known.get(slug, Suspect(now)) for slug in orphans.there}
         due = [slug for slug, suspect in suspects.items() if now - suspect.since >= GRACE]
         self.report.young.extend(sorted(set(suspects) - set(due)))
         for slug in self._allowed(due, orphans, suspects, seen):
-            if self.attempt(f"adopting {slug}", self._adopt, slug, orphans[slug]):
+            if self.attempt(f"adopting {slug}", self._adopt, slug, orphans.ours[slug]):
                 suspects[slug] = Suspect(now, adopted=True)
         if not self.dry_run:
-            going = {slug for slug, env in self.records.items() if not env.branch}
-            kept = {slug: one for slug, one in known.items() if one.adopted and slug in going}
-            self.audit.store.suspect(kept | suspects)
+            remembered = self._kept(known, orphans, seen) | suspects
+            self.attempt("remembering what has no record", self.audit.store.suspect, remembered)
+
+    def _without_record(self, seen: Census) -> _Orphans:
+        """Each is looked at by itself: one that cannot be is doubtful, and stops no other."""
+        orphans, coming = _Orphans(), self._coming
+        for slug, found in seen.found.items():
+            if slug in coming:
+                continue
+            what = f"looking at what is left of {slug}"
+            if not self.attempt(what, self._look, slug, found, orphans, quiet=()):
+                orphans.doubtful[slug] = found
+        return orphans
+
+    def _look(self, slug: Slug, found: Found, orphans: _Orphans) -> None:
+        """Put it where it belongs, if it is there; raises what AWS or the table answers instead."""
+        if found.confirm(self.audit.tagged.is_there):
+            (orphans.ours if self._is_ours(slug, found) else orphans.nobodys)[slug] = found
+
+    @property
+    def _coming(self) -> set[str]:
+        """What has a record, or gets one from this audit."""
+        return {*self.records, *self.report.created}
+
+    def _kept(self, known: Mapping[Slug, Suspect], orphans: _Orphans, seen: Census) -> dict[Slug, Suspect]:
+        """Suspicions that stay: of what is being torn down, and of what this audit could not look at."""
+        going = {slug for slug, env in self.records.items() if not env.branch}
+        unseen = set(known) - self._coming if seen.failed else set(orphans.doubtful)
+        return {slug: one for slug, one in known.items() if slug in unseen or (one.adopted and slug in going)}
 
     def _allowed(
-        self,
-        due: Sequence[Slug],
-        orphans: Mapping[Slug, Found],
-        suspects: Mapping[Slug, Suspect],
-        seen: Census,
+        self, due: Sequence[Slug], orphans: _Orphans, suspects: Mapping[Slug, Suspect], seen: Census
     ) -> list[Slug]:
         """Those that may be adopted; of the others a person is told why not."""
-        ours = []
+        allowed = []
         for slug in sorted(due):
-            found = orphans[slug]
+            found = orphans.there[slug]
             if suspects[slug].adopted:
-                self.report.refuse(f"{slug} was removed, and is still there; again: {_things(found)}")
-            if not self._is_ours(slug, found):
+                self.refuse(f"{slug} was removed, and is still there; again: {_things(found)}")
+            if slug in orphans.nobodys:
                 self.report.unknown.append(f"{slug} is nobody's: {_things(found)}")
-            elif found.repository not in self.blind:
-                ours.append(slug)
-        return self._braked(ours, orphans) if ours and not seen.failed else []
+            elif found.repository in self.blind:
+                self.refuse(
+                    f"{slug} has no record, but stays: GitHub cannot be asked about {found.repository}."
+                    " The next audit asks again; if it goes on, see the log for GitHub's answer"
+                )
+            else:
+                allowed.append(slug)
+        return self._braked(allowed, orphans) if allowed and not seen.failed else []
 
     def _is_ours(self, slug: Slug, found: Found) -> bool:
         return found.is_proven or bool(self.audit.store.history(slug))
 
-    def _braked(self, due: Sequence[Slug], orphans: Mapping[Slug, Found]) -> list[Slug]:
+    def _braked(self, due: Sequence[Slug], orphans: _Orphans) -> list[Slug]:
         """Nothing if too many would go at once, else all but those of repositories that lose too many.
 
-        Counted are also those that are not due yet: a table that was lost loses all at once, and one of them
-        may have been suspected long before.
+        Counted are also those that are not due yet, as a table that was lost loses all at once and one of
+        them may have been suspected long before, and those that nobody could look at.
         """
-        lost = [slug for slug, found in orphans.items() if slug in due or self._is_ours(slug, found)]
+        lost = orphans.ours | orphans.doubtful
         shares = {one.blueprint.repository: one.blueprint.bulk_brake for one in self.audit.watched}
         if self._too_many("", len(lost), len(self.records), max(shares.values(), default=0.0)):
             return []
-        wanted = Counter(orphans[slug].repository for slug in lost)
+        wanted = Counter(found.repository for found in lost.values())
         totals = Counter(env.repository for env in self.records.values())
         stopped = {
             repository
             for repository, number in wanted.items()
             if self._too_many(repository, number, totals[repository], shares.get(repository, 0.0))
         }
-        return [slug for slug in due if orphans[slug].repository not in stopped]
+        return [slug for slug in due if lost[slug].repository not in stopped]
 
     def _too_many(self, repository: str, number: int, recorded: int, share: float) -> bool:
         """Would more go than the brake allows? Then a person is told."""
@@ -251,7 +299,7 @@ class _Run:
         too_many = number > brake.allowed(share if self.share is None else self.share, total)
         if too_many:
             of = f" of {repository}" if repository else ""
-            self.report.refuse(
+            self.refuse(
                 f"{number} of {total} environments{of} have no record: nothing is adopted."
                 " Was the table lost? Restore it, or see docs/operations.md"
             )
@@ -260,7 +308,8 @@ class _Run:
     def _adopt(self, slug: Slug, found: Found) -> None:
         self._require_no_record(slug)
         orphan = Orphan(slug, found.repository, tuple(sorted(found.all)), found.claims)
-        logger.warning("adopting %s: %s", slug, _things(found))
+        if not self.dry_run:
+            logger.warning("adopting %s: %s", slug, _things(found))
         self._send(slug, {"orphan": orphan.to_dict()}, self.report.adopted)
 
     def incomplete(self, seen: Census) -> None:

@@ -73,8 +73,13 @@ class Tagged:
         return look.get(kind, self._is_balancing)(arn)
 
     def _is_service(self, arn: str) -> bool:
+        """Whose cluster was deleted has gone with it, and is shown as long as any other."""
         cluster, _, name = arn.partition(":service/")[2].rpartition("/")
-        return ecs.find(self.client("ecs"), cluster or "default", name) is not None
+        client = self.client("ecs")
+        try:
+            return ecs.find(client, cluster or "default", name) is not None
+        except client.exceptions.ClusterNotFoundException:
+            return False
 
     def _is_task_definition(self, arn: str) -> bool:
         """One that is being deleted may be shown for as long as a task uses it (facts B2-10)."""
