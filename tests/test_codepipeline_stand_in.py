@@ -213,11 +213,22 @@ def test_get_gives_back_the_declaration_with_the_defaults_written_in(outside: Ou
 
 def test_what_get_gives_back_can_be_sent_to_update(outside: Outside) -> None:
     outside.create()
-    outside.aws.update_pipeline(pipeline=outside.aws.get_pipeline(name="qa-foo")["pipeline"])
+    answer = outside.aws.update_pipeline(pipeline=outside.aws.get_pipeline(name="qa-foo")["pipeline"])
+    assert answer["pipeline"]["version"] == 2
     assert outside.aws.get_pipeline(name="qa-foo")["pipeline"]["version"] == 2
     assert outside.aws.get_pipeline(name="qa-foo", version=1)["pipeline"]["version"] == 1
     with pytest.raises(outside.aws.exceptions.PipelineVersionNotFoundException):
         outside.aws.get_pipeline(name="qa-foo", version=3)
+
+
+def test_a_new_pipeline_has_version_1_whatever_is_asked_for(outside: Outside) -> None:
+    """Also one of a name that was there before. BC:codepipeline.PipelineDeclaration.version"""
+    outside.create()
+    outside.aws.update_pipeline(pipeline=pipeline())
+    copied = outside.aws.get_pipeline(name="qa-foo")["pipeline"]
+    outside.aws.delete_pipeline(name="qa-foo")
+    assert outside.aws.create_pipeline(pipeline=copied)["pipeline"]["version"] == 1
+    assert outside.aws.get_pipeline(name="qa-foo")["pipeline"]["version"] == 1
 
 
 def test_the_type_is_v1_unless_said_or_needed(outside: Outside) -> None:  # B3-4

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from qa_env import naming, telling
 from qa_env.blueprint import Blueprint
@@ -821,3 +822,112 @@ def test_a_cluster_without_room_fails_the_start_after_a_quarter_of_an_hour() -> 
             replace(worker, now=lambda: datetime(2026, 1, 1, 0, 10, tzinfo=UTC)).ensure(qa.env(slug))
         with pytest.raises(Failed, match="no room on the cluster: No Container Instances were found"):
             replace(worker, now=lambda: datetime(2026, 1, 1, 0, 20, tzinfo=UTC)).ensure(qa.env(slug))
+
+
+def pipeline_of(qa: Installation) -> dict[str, Any]:
+    """As it is declared now, with its version."""
+    return dict(qa.codepipeline.get_pipeline(name="qa-foo")["pipeline"])
+
+
+def without_migrate(qa: Installation) -> None:
+    """Somebody takes the stage out in the console."""
+    declared = pipeline_of(qa)
+    stages = [stage for stage in declared["stages"] if stage["name"] != "Migrate"]
+    qa.codepipeline.update_pipeline(pipeline={**declared, "stages": stages})
+
+
+def stage_names(qa: Installation) -> list[str]:
+    return [stage["name"] for stage in pipeline_of(qa)["stages"]]
+
+
+def pipeline_writes(qa: Installation, slug: Slug) -> list[str]:
+    """What a pass does to the pipeline."""
+    qa.aws.calls.clear()
+    qa.run_pass(slug)
+    return [call.operation for call in qa.aws.writes() if call.service == "codepipeline"]
+
+
+ALL_STAGES = ["Source", "Build", "Migrate", "Deploy"]
+
+
+def test_a_stage_that_somebody_removed_comes_back_once() -> None:
+    """The version tells it; what is settled again is not touched again, and nothing is built for it."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        assert pipeline_writes(qa, slug) == []
+        without_migrate(qa)
+        assert pipeline_writes(qa, slug) == ["UpdatePipeline", "TagResource"]
+        assert (stage_names(qa), pipeline_of(qa)["version"]) == (ALL_STAGES, 3)
+        assert pipeline_writes(qa, slug) == []
+        assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+
+
+def test_a_settled_pass_reads_a_pipeline_with_one_call_each() -> None:
+    """Its version comes with its ARN, and what was written last with its owner."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        qa.aws.calls.clear()
+        qa.run_pass(slug)
+        asked = [call.operation for call in qa.aws.calls if call.service == "codepipeline"]
+        assert asked == ["GetPipeline", "ListTagsForResource", "ListPipelineExecutions"]
+
+
+def test_a_stage_that_somebody_removed_while_it_builds_is_built_again() -> None:
+    """Both updates cancel what runs: the commit is built by the pipeline as it should be."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.deliver()
+        qa.engine.step()
+        without_migrate(qa)
+        qa.settle()
+        assert stage_names(qa) == ALL_STAGES
+        assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+        assert qa.datastores.migrated == {"qa-foo": [A]}
+
+
+def test_a_crash_before_the_mark_updates_the_pipeline_again() -> None:
+    """Whether the blueprint or a person had changed it: the mark says what was written, never too early."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        for change in (lambda: without_migrate(qa), lambda: qa.use(altered(qa, pipeline=other_build(qa)))):
+            change()
+            qa.aws.fail("codepipeline:TagResource")
+            with pytest.raises(ClientError):
+                qa.run_pass(slug)
+            assert pipeline_writes(qa, slug) == ["UpdatePipeline", "TagResource"]
+            assert pipeline_writes(qa, slug) == []
+        assert stage_names(qa) == ALL_STAGES
+        configuration = pipeline_of(qa)["stages"][1]["actions"][0]["configuration"]
+        assert configuration["ProjectName"] == "other"
+
+
+def other_build(qa: Installation) -> dict[str, Any]:
+    return {**qa.blueprint.model_dump(by_alias=True)["pipeline"], "build_project": "other"}
+
+
+def test_a_mark_without_a_version_gets_one_and_updates_nothing() -> None:
+    """As an earlier release left it: an upgrade cancels no build, and changes are noticed from then on."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        tags = qa.engine.pipelines["qa-foo"].tags
+        tags[naming.TAG_SETTINGS] = tags[naming.TAG_SETTINGS].partition(":")[0]
+        assert pipeline_writes(qa, slug) == ["TagResource"]
+        assert pipeline_writes(qa, slug) == []
+        without_migrate(qa)
+        assert pipeline_writes(qa, slug) == ["UpdatePipeline", "TagResource"]
+        assert stage_names(qa) == ALL_STAGES
+
+
+def test_an_answer_from_before_our_own_update_is_no_change() -> None:
+    """Else it would cancel the build that the update made room for."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        qa.use(altered(qa, pipeline=other_build(qa)))
+        assert pipeline_writes(qa, slug) == ["UpdatePipeline", "TagResource"]
+        qa.aws.stale("codepipeline:GetPipeline", 1)
+        assert pipeline_writes(qa, slug) == []

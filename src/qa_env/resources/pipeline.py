@@ -3,7 +3,9 @@
 `CreatePipeline` starts an execution by itself (facts B3-1): that one is adopted if it took the wanted
 commit, and overtaken if not. Which commit an execution has is known only after its Source action, so while
 that is unknown nothing is started. `UpdatePipeline` cancels what runs (B3-10), so it is called on a
-difference only. The pipeline's product is the record's `built`: once that is the wanted commit it is done.
+difference only: of what is wanted, or of the version. A new pipeline has version 1 and every update adds one
+(botocore's model, `PipelineDeclaration.version`), so a later version than we wrote last is somebody else's.
+The pipeline's product is the record's `built`: once that is the wanted commit it is done.
 """
 
 from __future__ import annotations
@@ -31,6 +33,22 @@ BUILDS = ("Build", "Migrate")
 LISTED_PER_CALL = 1000  # the service model's maximum
 VALUE_MAX = 1000  # facts B3-7: the whole JSON of EnvironmentVariables, too
 COMMIT = "#{SourceVariables.CommitId}"
+FIRST_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Found:
+    """A pipeline that is there. `tags` remember what was written last, and as which version."""
+
+    arn: str
+    version: int
+    tags: Mapping[str, str]
+
+    @property
+    def written(self) -> tuple[str, int]:
+        """The settings' fingerprint and the version they became; 0 where the tag has no version yet."""
+        settings, _, version = self.tags.get(naming.TAG_SETTINGS, "").partition(":")
+        return settings, int(version) if version.isdecimal() else 0
 
 
 @dataclass(frozen=True)
@@ -51,15 +69,14 @@ class Pipeline:
         if self.blueprint.pipeline.start == "checks":
             env.output("checks")
         with aws.doing(f"ensuring pipeline {name}"):
-            tags = self._find(env)
+            found = self._find(env)
             if self.blueprint.database and env.resetting:
-                self._await_reset(env, name, exists=tags is not None)
+                self._await_reset(env, name, exists=found is not None)
             wanted = self._wanted(env)
-            if tags is None:
+            if found is None:
                 self._create(env, wanted)
                 raise NotReady("the first build has started", **self._begun(env, ""))
-            if tags.get(naming.TAG_SETTINGS) != aws.fingerprint(wanted):
-                self._update(env, wanted)
+            self._correct(found, wanted)
             return self._run(env, name)
 
     def delete(self, env: Environment) -> None:
@@ -96,43 +113,54 @@ class Pipeline:
 
     def _owner(self, name: str) -> Slug | None:
         try:
-            tags = self._tags(self._arn(name))
+            found = self._named(name)
         except self.client.exceptions.PipelineNotFoundException:
             return None
-        return naming.owner_of(tags, self.installation)
+        return naming.owner_of(found.tags, self.installation)
 
-    def _find(self, env: Environment) -> dict[str, str] | None:
-        """The tags of the pipeline with our name: None if missing, Blocked if someone else's."""
+    def _find(self, env: Environment) -> Found | None:
+        """The pipeline with our name: None if missing, Blocked if someone else's."""
         name = naming.pipeline(env.slug)
         try:
-            arn = self._arn(name)
+            found = self._named(name)
         except self.client.exceptions.PipelineNotFoundException:
             return None
-        tags = self._tags(arn)
-        if naming.owner_of(tags, self.installation) != env.slug:
+        if naming.owner_of(found.tags, self.installation) != env.slug:
             raise Blocked(f"pipeline {name} has our name but is not ours; rename or delete it")
-        return tags
+        return found
 
-    def _arn(self, name: str) -> str:
-        return self.client.get_pipeline(name=name)["metadata"]["pipelineArn"]
+    def _named(self, name: str) -> Found:
+        got = self.client.get_pipeline(name=name)
+        arn = got["metadata"]["pipelineArn"]
+        return Found(arn, got["pipeline"]["version"], self._tags(arn))
 
     def _tags(self, arn: str) -> dict[str, str]:
         pages = self.client.get_paginator("list_tags_for_resource").paginate(resourceArn=arn)
         return aws.tag_dict([tag for page in pages for tag in page["tags"]])
 
     def _create(self, env: Environment, wanted: Any) -> None:
-        tags = naming.tags(self.installation, env) | {naming.TAG_SETTINGS: aws.fingerprint(wanted)}
+        tags = naming.tags(self.installation, env) | _mark(aws.fingerprint(wanted), FIRST_VERSION)
         try:
             self.client.create_pipeline(pipeline=wanted, tags=aws.tag_list(tags, "key", "value"))
         except self.client.exceptions.PipelineNameInUseException as error:
             raise NotReady(f"pipeline {wanted['name']} exists but cannot be read yet") from error
 
-    def _update(self, env: Environment, wanted: Any) -> None:
-        self.client.update_pipeline(pipeline=wanted)
-        self.client.tag_resource(
-            resourceArn=self._arn(wanted["name"]),
-            tags=aws.tag_list({naming.TAG_SETTINGS: aws.fingerprint(wanted)}, "key", "value"),
-        )
+    def _correct(self, found: Found, wanted: Any) -> None:
+        """Update the pipeline if it is not as wanted; its mark comes last, so that a crash repeats it.
+
+        What AWS shows of it is not compared: it writes defaults into declarations, and a difference that is
+        none would cancel the build in every pass. Where the tag has no version yet, as an earlier release
+        left it, the present one is taken for ours.
+        """
+        settings, version = aws.fingerprint(wanted), found.version
+        written, last = found.written
+        # A version below the last one is an answer from before our own update: versions only rise.
+        if written != settings or version > last > 0:
+            version = self.client.update_pipeline(pipeline=wanted)["pipeline"]["version"]
+        elif last:
+            return
+        mark = aws.tag_list(_mark(settings, version), "key", "value")
+        self.client.tag_resource(resourceArn=found.arn, tags=mark)
 
     def _await_reset(self, env: Environment, name: str, exists: bool) -> None:
         """Until the schema is reset let what runs end, start nothing, and say when nothing runs any more."""
@@ -354,6 +382,11 @@ class Pipeline:
             "actionTypeId": _type("Invoke", "AWS", "Lambda"),
             "configuration": {"FunctionName": self.deploy, "UserParameters": json.dumps(parameters)},
         }
+
+
+def _mark(settings: str, version: int) -> dict[str, str]:
+    """The tag that says what we wrote last, and which version of the pipeline that made."""
+    return {naming.TAG_SETTINGS: f"{settings}:{version}"}
 
 
 def _stage(name: str, action: dict[str, Any]) -> dict[str, Any]:
