@@ -931,3 +931,89 @@ def test_an_answer_from_before_our_own_update_is_no_change() -> None:
         assert pipeline_writes(qa, slug) == ["UpdatePipeline", "TagResource"]
         qa.aws.stale("codepipeline:GetPipeline", 1)
         assert pipeline_writes(qa, slug) == []
+
+
+BREAKER = {"enable": True, "rollback": False}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"healthCheckGracePeriodSeconds": 7},
+        {"healthCheckGracePeriodSeconds": 0},
+        {"deploymentConfiguration": {"minimumHealthyPercent": 50, "maximumPercent": 150}},
+        {"deploymentConfiguration": {"deploymentCircuitBreaker": {"enable": False, "rollback": False}}},
+        {
+            "deploymentConfiguration": {
+                "deploymentCircuitBreaker": BREAKER
+                | {"thresholdConfiguration": {"type": "COUNT", "value": 9}}
+            }
+        },
+        {"enableExecuteCommand": False},
+        {"availabilityZoneRebalancing": "ENABLED"},
+        {"propagateTags": "NONE"},
+        {"enableECSManagedTags": False},
+        {"loadBalancers": []},
+        {"desiredCount": 2},
+        {
+            "capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT", "weight": 1}],
+            "forceNewDeployment": True,
+        },
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_a_setting_of_a_service_that_somebody_changed_comes_back_once(change: dict[str, Any]) -> None:
+    """Everything that the blueprint says; what is settled again is not touched again."""
+    with installed() as qa:
+        qa = changed(qa, roles__app={"capacity": {"launch_type": "FARGATE"}})
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        before = settings(qa, change)
+        ecs = qa.aws.client("ecs")
+        if change.get("loadBalancers") == []:
+            change = {**change, "healthCheckGracePeriodSeconds": 0}
+        ecs.update_service(cluster=qa.world.cluster, service="qa-foo-app", **change)
+        qa.aws.ecs.settle("qa-foo-app")
+        assert settings(qa, change) != before
+        qa.run_pass(slug)
+        assert settings(qa, change).items() >= before.items()
+        qa.settle()
+        assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+        qa.aws.calls.clear()
+        qa.run_pass(slug)
+        assert [call.name for call in qa.aws.writes() if call.service == "ecs"] == []
+
+
+def settings(qa: Installation, of: dict[str, Any]) -> dict[str, Any]:
+    """What the service has of these."""
+    shown = qa.service("qa-foo-app")
+    return {key: shown.get(key) for key in of if key != "forceNewDeployment"}
+
+
+def test_a_load_balancer_that_somebody_gave_a_worker_goes() -> None:
+    """It has none in the blueprint."""
+    with installed() as qa:
+        qa = changed(qa, roles__worker={"copy_of": qa.world.stg_web, "container": "web"})
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        ecs, app = qa.aws.client("ecs"), qa.service("qa-foo-app")
+        ecs.update_service(
+            cluster=qa.world.cluster, service="qa-foo-worker", loadBalancers=app["loadBalancers"]
+        )
+        qa.run_pass(slug)
+        assert qa.service("qa-foo-worker")["loadBalancers"] == []
+
+
+def test_what_starts_no_task_hides_no_application() -> None:
+    """A grace period is put right behind nobody's back: the tasks run on, and the curtain stays down."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        ecs = qa.aws.client("ecs")
+        ecs.update_service(cluster=qa.world.cluster, service="qa-foo-app", healthCheckGracePeriodSeconds=7)
+        qa.aws.calls.clear()
+        qa.run_pass(slug)
+        qa.run_pass(slug)
+        assert qa.service("qa-foo-app")["healthCheckGracePeriodSeconds"] == 60
+        assert qa.aws.calls_to("CreateRule") == []
+        assert qa.env(slug).phase is Phase.READY, qa.messages(slug)

@@ -2,21 +2,22 @@
 
 A service of the same name cannot be created while the old one drains (facts B2-3), and one whose target
 group no listener uses is refused (B2-4): both are NotReady. What makes it ours is kept as a fingerprint in
-a tag; the count and the task definition are compared as well, because people change those by hand. Asleep is
-the same service with a count of none.
+a tag; what the blueprint says is compared as well, because people change it by hand. What is copied from STG
+(network, placement, platform) is not: STG moves on, and its deployment must restart nobody. Asleep is the
+same service with a count of none.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from qa_env import aws, ecs, naming, sleep
-from qa_env.blueprint import Blueprint, Role
+from qa_env.blueprint import Blueprint, Capacity, Role
 from qa_env.errors import Blocked, Failed, NotReady
 from qa_env.looking import Once, afresh
 from qa_env.model import Environment, Outputs, Slug, State, key
@@ -29,6 +30,9 @@ TASKS_PER_CALL = 100
 LISTED_PER_CALL = 100  # ten, where nothing is asked for (facts B2-8)
 LATELY = timedelta(minutes=5)  # in which ends of tasks count
 PATIENCE = timedelta(minutes=15)  # with a cluster that has no room
+CAPACITY = frozenset({"launchType", "capacityProviderStrategy"})
+UNSAID: Mapping[str, Any] = MappingProxyType({"loadBalancers": [], "healthCheckGracePeriodSeconds": 0})
+"""What a service has of which DescribeServices says nothing: ECS's defaults."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +61,19 @@ class Service:
             )
         with aws.doing(f"ensuring service {name}", **about):
             mark = self._mark(env, task["arn"])
-            wanted = functools.partial(self._wanted, env, task["arn"], 0 if asleep else self._role.count)
+            own = self._own(env, task["arn"], 0 if asleep else self._role.count)
             service = self._find(env)
             if service is None:
-                made = self._create(env, name, mark, wanted())
+                made = self._create(env, name, mark, own | self._copied())
                 said = f"{self.name} is starting"
                 raise NotReady(said, serving="no", asleep=asleep, cluster=cluster, tasks=_tasks(made))
             known = {"asleep": asleep, "cluster": cluster, "tasks": _tasks(service)}
             if service["status"] != "ACTIVE":
                 said = f"{self.name} is still stopping; it is created again after that"
                 raise NotReady(said, serving="no", **known)
-            if self._differs(service, mark, task["arn"], bool(asleep)):
-                self._update(service, mark, wanted())
-                serving = self._serving_still(service, asleep)
+            if _differs(service, mark, own):
+                updated = self._update(service, mark, own | self._copied())
+                serving = "no" if asleep else self._serving(updated)
                 raise NotReady(f"{self.name} is {_becoming(service, asleep)}", serving=serving, **known)
             return self._state(env, service, {"task_definition": task["arn"], "cluster": cluster, **about})
 
@@ -121,13 +125,11 @@ class Service:
         tags = naming.tags(self.installation, env, self.name) | {naming.TAG_SETTINGS: mark}
         return self.client.create_service(
             serviceName=name,
-            propagateTags="SERVICE",
-            enableECSManagedTags=True,
             tags=aws.tag_list(tags, "key", "value"),
             **wanted,
         )["service"]
 
-    def _update(self, service: ServiceTypeDef, mark: str, wanted: dict[str, Any]) -> None:
+    def _update(self, service: ServiceTypeDef, mark: str, wanted: dict[str, Any]) -> ServiceTypeDef:
         """What is absent stays as it is, so what is to go is said; a change of capacity must be forced.
 
         Waking is forced as well: a deployment is complete when its tasks are healthy, while tasks that were
@@ -140,11 +142,12 @@ class Service:
             settings = {"capacityProviderStrategy": [], **settings, "forceNewDeployment": True}
         if settings["desiredCount"] and not service["desiredCount"]:
             settings["forceNewDeployment"] = True
-        self.client.update_service(service=service["serviceName"], **settings)
+        updated = self.client.update_service(service=service["serviceName"], **settings)["service"]
         self.client.tag_resource(
             resourceArn=service["serviceArn"],
             tags=aws.tag_list({naming.TAG_SETTINGS: mark}, "key", "value"),
         )
+        return updated
 
     def _cluster(self, env: Environment) -> str:
         """Where the service is; the blueprint may have moved on since."""
@@ -163,13 +166,6 @@ class Service:
                 return True
         return False
 
-    def _differs(self, service: ServiceTypeDef, mark: str, task_definition: str, asleep: bool) -> bool:
-        return (
-            aws.tag_dict(service.get("tags")).get(naming.TAG_SETTINGS) != mark
-            or service["taskDefinition"] != task_definition
-            or service["desiredCount"] != (0 if asleep else self._role.count)
-        )
-
     def _mark(self, env: Environment, task_definition: str) -> str:
         return aws.fingerprint([task_definition, self._load_balancers(env), self._role.model_dump()])
 
@@ -182,26 +178,36 @@ class Service:
         group = env.output("target_group", self.name)["arn"]
         return [{"targetGroupArn": group, "containerName": role.container, "containerPort": role.port}]
 
-    def _wanted(self, env: Environment, task_definition: str, count: int) -> dict[str, Any]:
+    def _own(self, env: Environment, task_definition: str, count: int) -> dict[str, Any]:
+        """What the blueprint says of the service."""
         role = self._role
-        stg = ecs.original(self.client, self.once, self.blueprint, role)
-        wanted: dict[str, Any] = {
+        own: dict[str, Any] = {
             "cluster": self.blueprint.cluster,
             "taskDefinition": task_definition,
             "desiredCount": count,
             "deploymentConfiguration": _deployment(role),
             "enableExecuteCommand": role.exec,
             "availabilityZoneRebalancing": "DISABLED",  # the default refuses to stop before it starts
+            "propagateTags": "SERVICE",
+            "enableECSManagedTags": True,
         }
-        settings: tuple[str, ...] = ("networkConfiguration",)
-        if role.capacity is None:  # placement and platform make sense only where STG's tasks run
-            settings += ("placementConstraints", "placementStrategy", "platformVersion")
-        wanted |= {setting: value for setting in settings if (value := stg.get(setting))}
-        wanted |= _capacity(role, stg)
+        if role.capacity:
+            own |= _capacity(role.capacity)
         if role.web:
-            wanted["loadBalancers"] = self._load_balancers(env)
-            wanted["healthCheckGracePeriodSeconds"] = role.deployment.grace
-        return wanted
+            own["loadBalancers"] = self._load_balancers(env)
+            own["healthCheckGracePeriodSeconds"] = role.deployment.grace
+        return own
+
+    def _copied(self) -> dict[str, Any]:
+        """What the service has from STG's."""
+        stg = ecs.original(self.client, self.once, self.blueprint, self._role)
+        settings: tuple[str, ...] = ("networkConfiguration",)
+        if self._role.capacity is None:  # placement and platform make sense only where STG's tasks run
+            settings += ("placementConstraints", "placementStrategy", "platformVersion")
+            settings += (
+                ("capacityProviderStrategy",) if stg.get("capacityProviderStrategy") else ("launchType",)
+            )
+        return {setting: value for setting in settings if (value := stg.get(setting))}
 
     def _state(self, env: Environment, service: ServiceTypeDef, known: dict[str, str]) -> Outputs:
         """Ready, failed, asleep or still starting, with the reason that ECS gives."""
@@ -242,10 +248,6 @@ class Service:
         deployments = service["deployments"]
         counting = deployments if self._rolls else [d for d in deployments if d["status"] == "PRIMARY"]
         return "yes" if any(_complete(one) and one["runningCount"] for one in counting) else "no"
-
-    def _serving_still(self, service: ServiceTypeDef, asleep: str) -> str:
-        """The same after an update that was just made."""
-        return self._serving(service) if self._rolls and not asleep else "no"
 
     def _stops(self, service: ServiceTypeDef) -> list[TaskTypeDef]:
         """Tasks of the wanted revision that ended, oldest first, but not because ECS scaled or replaced them.
@@ -290,14 +292,29 @@ def _deployment(role: Role) -> dict[str, Any]:
     }
 
 
-def _capacity(role: Role, stg: ServiceTypeDef) -> dict[str, Any]:
-    if role.capacity and role.capacity.provider:
-        return {"capacityProviderStrategy": [{"capacityProvider": role.capacity.provider, "weight": 1}]}
-    if role.capacity:
-        return {"launchType": role.capacity.launch_type}
-    if stg.get("capacityProviderStrategy"):
-        return {"capacityProviderStrategy": stg["capacityProviderStrategy"]}
-    return {"launchType": stg["launchType"]} if stg.get("launchType") else {}
+def _capacity(capacity: Capacity) -> dict[str, Any]:
+    if capacity.provider:
+        return {"capacityProviderStrategy": [{"capacityProvider": capacity.provider, "weight": 1}]}
+    return {"launchType": capacity.launch_type}
+
+
+def _differs(service: ServiceTypeDef, mark: str, own: Mapping[str, Any]) -> bool:
+    """Is it not what was wanted last, or has somebody changed it since?"""
+    if aws.tag_dict(service.get("tags")).get(naming.TAG_SETTINGS) != mark:
+        return True
+    if CAPACITY & own.keys() and _strategy(own) != _strategy(service):
+        return True
+    compared = {key: value for key, value in own.items() if key not in CAPACITY}
+    return not _shows({**UNSAID, **service}, {"loadBalancers": [], **compared})
+
+
+def _shows(shown: Any, wanted: Any) -> bool:
+    """Is this what was asked for? ECS adds to it, and what it says nothing of is no difference."""
+    if isinstance(wanted, Mapping):
+        return all(_shows(shown[key], value) for key, value in wanted.items() if key in shown)
+    if isinstance(wanted, list):
+        return len(shown) == len(wanted) and all(map(_shows, shown, wanted))
+    return bool(shown == wanted)
 
 
 def _strategy(settings: Mapping[str, Any]) -> set[tuple[str, int, int]]:
