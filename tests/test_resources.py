@@ -1017,3 +1017,62 @@ def test_what_starts_no_task_hides_no_application() -> None:
         assert qa.service("qa-foo-app")["healthCheckGracePeriodSeconds"] == 60
         assert qa.aws.calls_to("CreateRule") == []
         assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+
+
+PATHS = [{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/admin*"]}}]
+HOSTS = [{"Field": "host-header", "HostHeaderConfig": {"Values": ["*"]}}]
+FIXED = [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200"}}]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"Conditions": PATHS}, {"Conditions": HOSTS}, {"Actions": FIXED}, {}],
+    ids=["paths", "hosts", "answer", "target"],
+)
+def test_a_curtain_that_somebody_changed_hangs_again_once(change: dict[str, Any]) -> None:
+    """Everywhere, and in front of the page; what hangs as it should is not touched again."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.run_pass(slug)
+        (before,) = curtains(qa, slug)
+        elbv2 = qa.aws.client("elbv2")
+        group = qa.env(slug).output("target_group", "app")["arn"]
+        to_the_application = {"Actions": [{"Type": "forward", "TargetGroupArn": group}]}
+        elbv2.modify_rule(RuleArn=before["RuleArn"], **(change or to_the_application))
+        qa.run_pass(slug)
+        (after,) = curtains(qa, slug)
+        assert {**after, "RuleArn": ""} == {**before, "RuleArn": ""}
+        qa.aws.calls.clear()
+        qa.run_pass(slug)
+        assert [call.name for call in qa.aws.writes() if call.service == "elbv2"] == []
+
+
+def test_a_curtain_is_known_by_what_aws_makes_of_it() -> None:
+    """The load balancer shows the short form of the paths and of the target as well."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.run_pass(slug)
+        (rule,) = curtains(qa, slug)
+        (condition,), (action,) = rule["Conditions"], rule["Actions"]
+        groups = [{"TargetGroupArn": action["TargetGroupArn"], "Weight": 1}]
+        shown = {
+            **rule,
+            "Conditions": [{**condition, "Values": ["/*"]}],
+            "Actions": [{**action, "Order": 1, "ForwardConfig": {"TargetGroups": groups}}],
+        }
+        listener = qa.env(slug).output("listener", "app")["arn"]
+        qa.aws.serve(
+            "elbv2:DescribeRules",
+            lambda operation, params: {"Rules": [shown] if params["ListenerArn"] == listener else []},
+        )
+        qa.aws.calls.clear()
+        qa.run_pass(slug)
+        assert listener not in {call.params["ListenerArn"] for call in qa.aws.calls_to("CreateRule")}
+        assert qa.aws.calls_to("DeleteRule") == []
+
+
+def curtains(qa: Installation, slug: Slug) -> list[Any]:
+    """The rules in front of `app`."""
+    listener = qa.env(slug).output("listener", "app")["arn"]
+    rules = qa.aws.client("elbv2").describe_rules(ListenerArn=listener)["Rules"]
+    return [rule for rule in rules if not rule["IsDefault"]]

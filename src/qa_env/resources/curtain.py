@@ -2,13 +2,14 @@
 
 Up from the first pass and again before a stop-then-start deployment, so that a visitor never meets a bare
 503; down when the service runs what it should. It also hangs, and is ready so, before an environment that
-sleeps and before one whose schema is being reset. All curtains of a load balancer forward to one Lambda
-target group (a target group serves one load balancer only: facts B1-1); whoever is last takes it along.
+sleeps and before one whose schema is being reset. A rule that a person has changed is hung anew. All curtains
+of a load balancer forward to one Lambda target group (a target group serves one load balancer only: facts
+B1-1); whoever is last takes it along.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -22,8 +23,11 @@ from qa_env.model import Environment, Outputs, Slug, State, key
 
 if TYPE_CHECKING:
     from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
+    from mypy_boto3_elbv2.type_defs import RuleTypeDef
 
 PRIORITY = 1
+PATH = "path-pattern"
+EVERYWHERE = ["/*"]
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,8 @@ class Curtain:
             else:
                 rules = look()
             if is_live and not asleep and not env.resetting:
-                for rule in rules:
-                    self._delete_rule(rule)
+                for rule, _ in rules:
+                    self._delete_rule(rule["RuleArn"])
                 return {}
             self._keep_hanging(env, listener, rules)
         if asleep:
@@ -97,28 +101,30 @@ class Curtain:
         rolling = self.blueprint.roles[self.name].deployment.strategy == "rolling"
         return rolling or service.get("task_definition") == coming.outputs["arn"]
 
-    def _rules(self, listener: str) -> dict[str, str]:
-        """Our rules on the listener and the mark of their log-in; a person may have added others."""
-        arns = [rule["RuleArn"] for rule in self._all_rules(listener)]
-        tagged = elbv2.tags(self.client, arns).items()
+    def _rules(self, listener: str) -> list[tuple[RuleTypeDef, str]]:
+        """Our rules on the listener, each with the mark of its log-in; a person may have added others."""
+        rules = {rule["RuleArn"]: rule for rule in self._all_rules(listener)}
+        tagged = elbv2.tags(self.client, rules).items()
         ours = {arn: tags for arn, tags in tagged if naming.owner_of(tags, self.installation)}
-        return {arn: tags.get(naming.TAG_SETTINGS, "") for arn, tags in ours.items()}
+        return [(rules[arn], tags.get(naming.TAG_SETTINGS, "")) for arn, tags in ours.items()]
 
-    def _all_rules(self, listener: str) -> Iterator[dict[str, str]]:
+    def _all_rules(self, listener: str) -> Iterator[RuleTypeDef]:
         pages = self.client.get_paginator("describe_rules").paginate(ListenerArn=listener)
-        for page in pages:
-            for rule in page["Rules"]:
-                if not rule["IsDefault"]:
-                    yield {"RuleArn": rule["RuleArn"]}
+        return (rule for page in pages for rule in page["Rules"] if not rule["IsDefault"])
 
-    def _keep_hanging(self, env: Environment, listener: str, rules: dict[str, str]) -> None:
-        """See that one rule hangs, with the log-in that the blueprint wants."""
-        load_balancer = self.blueprint.load_balancer(env.port_of(self.name)[0])
+    def _keep_hanging(
+        self, env: Environment, listener: str, rules: Sequence[tuple[RuleTypeDef, str]]
+    ) -> None:
+        """See that one rule hangs that shows the page, with the log-in that the blueprint wants."""
+        arn, _ = env.port_of(self.name)
+        load_balancer = self.blueprint.load_balancer(arn)
         oidc = load_balancer.oidc if load_balancer else None
-        right = [rule for rule, mark in rules.items() if mark == login.mark(oidc)]
-        for rule in set(rules) - set(right):
-            self._delete_rule(rule)
-        if not right:
+        page = naming.curtain_target_group(self.installation, arn)
+        right = [mark == login.mark(oidc) and _is_curtain(rule, oidc, page) for rule, mark in rules]
+        for (rule, _), is_right in zip(rules, right, strict=True):
+            if not is_right:
+                self._delete_rule(rule["RuleArn"])
+        if not any(right):
             self._hang(env, listener, oidc)
 
     def _hang(self, env: Environment, listener: str, oidc: Oidc | None) -> None:
@@ -128,7 +134,7 @@ class Curtain:
             self.client.create_rule(
                 ListenerArn=listener,
                 Priority=PRIORITY,
-                Conditions=[{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/*"]}}],
+                Conditions=[{"Field": PATH, "PathPatternConfig": {"Values": EVERYWHERE}}],
                 Actions=login.actions(oidc, self.read_secret, page),
                 Tags=aws.tag_list(naming.tags(self.installation, env, self.name) | mark),
             )
@@ -202,6 +208,20 @@ class Curtain:
             # IAM may deny instead: it allows to delete what bears our tag, and what is gone bears none.
             if self._find_page(load_balancer):
                 raise
+
+
+def _is_curtain(rule: RuleTypeDef, oidc: Oidc | None, page: str) -> bool:
+    """Does the rule, as it is shown, lead from every path to the target group of this name?
+
+    By its name, which its ARN holds: the page is not looked for while the curtain hangs, and nobody can
+    delete a target group that a rule forwards to.
+    """
+    paths = [(one["Field"], one.get("PathPatternConfig", {}).get("Values")) for one in rule["Conditions"]]
+    groups = [one.get("TargetGroupArn", "") for one in rule["Actions"] if one["Type"] == "forward"]
+    leads = [group for group in groups if f":targetgroup/{page}/" in group]
+    return paths == [(PATH, EVERYWHERE)] and any(
+        login.is_as_wanted(oidc, rule["Actions"], group) for group in leads
+    )
 
 
 def _not_ours(name: str) -> Blocked:
