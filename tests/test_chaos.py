@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from qa_env.model import Wish
 from tests.chaos import invariants
 from tests.chaos.histories import BY_HAND, DIRECTED, calm, live
-from tests.chaos.machine import BRANCHES, KINDS, chaotic
+from tests.chaos.machine import BRANCHES, KINDS, SERVICES, chaotic
 from tests.chaos.mutants import MUTANTS, Mutant
 
 SEEDS = 200
@@ -57,16 +57,17 @@ def test_every_mutant_is_caught(mutant: Mutant) -> None:
 
 branches = st.sampled_from(list(BRANCHES))
 numbers = st.integers(0, 7)
+MEETINGS = ("codepipeline:CreatePipeline", "elbv2:CreateListener", "dynamodb:save", "dynamodb:forget")
 
 
 class History(RuleBasedStateMachine):
     """Asks GitHub; `NoGitHub` believes the last webhook."""
 
-    github = True
+    asks_github = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.made = chaotic(asks_github=self.github)
+        self.made = chaotic(asks_github=self.asks_github)
         self.chaos = self.made.__enter__()
 
     @rule(branch=branches, bad=st.sampled_from(["", "", "build", "migrate"]))
@@ -107,9 +108,42 @@ class History(RuleBasedStateMachine):
     def delete_by_hand(self, branch: str, kind: str) -> None:
         self.chaos.do_delete_by_hand(kind, branch)
 
-    @rule(branch=branches)
-    def lose_record(self, branch: str) -> None:
-        self.chaos.do_lose_record(branch, claims=False)
+    @rule(branch=branches, what=st.sampled_from(["record", "claims", "both", "table"]))
+    def lose(self, branch: str, what: str) -> None:
+        if what == "claims":
+            self.chaos.do_lose_claims(branch)
+        elif what == "table":
+            self.chaos.do_lose_table(claims=False)
+        else:
+            self.chaos.do_lose_record(branch, claims=what == "both")
+
+    @rule(which=numbers)
+    def lose_webhook(self, which: int) -> None:
+        self.chaos.do_lose_webhook(which)
+
+    @rule(which=numbers)
+    def lose_event(self, which: int) -> None:
+        self.chaos.do_lose_event(which)
+
+    @rule(branch=branches, back_and_forth=st.booleans())
+    def hurry(self, branch: str, back_and_forth: bool) -> None:
+        self.chaos.do_hurry(branch, back_and_forth)
+
+    @rule(call=st.sampled_from(MEETINGS), act=st.sampled_from(["push", "delete"]), branch=branches)
+    def meet(self, call: str, act: str, branch: str) -> None:
+        self.chaos.do_meet(call, act, branch)
+
+    @rule(service=st.sampled_from(["", *SERVICES]))
+    def break_or_repair(self, service: str) -> None:
+        self.chaos.do_break(service) if service else self.chaos.do_repair()
+
+    @rule(what=st.sampled_from(["goes_blind", "errs", "recovers", "recovers"]))
+    def github(self, what: str) -> None:
+        getattr(self.chaos, f"do_github_{what}")()
+
+    @rule(world=st.booleans())
+    def audit(self, world: bool) -> None:
+        self.chaos.do_audit(world)
 
     @invariant()
     def nothing_bad_has_happened(self) -> None:
@@ -125,7 +159,7 @@ class History(RuleBasedStateMachine):
 
 
 class NoGitHub(History):
-    github = False
+    asks_github = False
 
 
 @pytest.mark.parametrize("machine", [History, NoGitHub])
@@ -134,7 +168,7 @@ def test_whatever_hypothesis_thinks_of(machine: type[History]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=6,
+            max_examples=10,
             stateful_step_count=30,
             deadline=None,
             derandomize=True,

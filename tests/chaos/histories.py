@@ -139,6 +139,7 @@ def _steps(random: Random, github: bool) -> list[tuple[int, Callable[[], Step]]]
         (4, lambda: ("repair", ())),
         (2, lambda: ("delete_by_hand", (any_of(*BY_HAND), branch()))),
         (1, lambda: ("lose_record", (branch(), random.random() < 0.3))),
+        (1, lambda: ("lose_claims", (branch(),))),
         (1, lambda: ("lose_table", (random.random() < 0.3,))),
         (1, lambda: ("disaster", (random.random() < 0.3,))),
         (2, lambda: ("ask", (branch(), any_of(*Wish)))),
@@ -165,6 +166,7 @@ def calm(chaos: Chaos) -> Iterator[str]:
         chaos.operate(chaos.audit_now())
         chaos.do_settle()
         _try_again(chaos)
+    chaos.unclaimed.clear()
     yield from invariants.after_a_step(chaos)
     yield from invariants.in_the_end(chaos)
     yield from invariants.wants_nothing(chaos)

@@ -18,14 +18,19 @@ def after_a_step(chaos: Chaos) -> Iterator[str]:
     yield from chaos.violations
     yield from _claims(chaos)
     yield from _foreign(chaos)
+    yield from (f"neither a tag nor a record leads to {one}" for one in chaos.unmarked())
 
 
 def _claims(chaos: Chaos) -> Iterator[str]:
-    """No claim is held by two records, and none by a record that the table does not say so of."""
-    held = Counter(str(claim) for env in chaos.records.values() for claim in env.claims.values())
+    """No claim is held by two records, and none by a record that the table does not say so of.
+
+    Whose items somebody deleted believes it still, until its next pass.
+    """
+    believers = [env for env in chaos.records.values() if env.slug not in chaos.unclaimed]
+    held = Counter(str(claim) for env in believers for claim in env.claims.values())
     yield from (f"{claim} is held {times} times" for claim, times in held.items() if times > 1)
     claims = chaos.store._fake.claims
-    for env in chaos.records.values():
+    for env in believers:
         for claim in env.claims.values():
             if claims.get(claim) != env.slug:
                 yield f"{env.slug} believes to hold {claim}, which {claims.get(claim)} does"
@@ -47,6 +52,8 @@ def in_the_end(chaos: Chaos) -> Iterator[str]:
             yield from _lives(chaos, slug, env, chaos.heads[branch])
         else:
             yield from _is_gone(chaos, slug, env)
+    if (others := chaos.others_of_aws()) != chaos.others_at_first:
+        yield f"what is not ours was touched: {others}, not {chaos.others_at_first}"
     if chaos.dead:
         yield f"dead letters: {[one.body for one in chaos.dead]}"
 

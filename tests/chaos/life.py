@@ -326,7 +326,7 @@ def living(
             patch.object(local_slack, "time", clock),
             gated(life, store, gate=life.gate),
         ):
-            _foreign(life)
+            add_foreign_things(life)
             if bystander:
                 life.push(BYSTANDER, A)
                 life.settle()
@@ -334,7 +334,7 @@ def living(
             yield life
 
 
-def _foreign(life: Life) -> None:
+def add_foreign_things(life: Life) -> None:
     """Things of others that look a little like ours."""
     elbv2 = life.aws.client("elbv2")
     action: Any = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200"}}

@@ -19,17 +19,30 @@ from qa_env import app, naming
 from qa_env.audit import Audit, Report
 from qa_env.blueprint import Blueprint
 from qa_env.errors import NotReady, Rejected
-from qa_env.model import REDIS_NAMESPACES, SCHEMA, Change, Claim, Desired, Environment, Ref, Slug, Wish
+from qa_env.model import (
+    REDIS,
+    REDIS_DATABASES,
+    REDIS_NAMESPACES,
+    SCHEMA,
+    Change,
+    Claim,
+    Desired,
+    Environment,
+    Ref,
+    Slug,
+    Wish,
+)
 from qa_env.tagged import Tagged
 from tests.chaos.gate import Call, Fault, gated
-from tests.chaos.life import REPEATED, Life, Message
+from tests.chaos.life import MAKES, REPEATED, Life, Message, add_foreign_things
 from tests.chaos.mutants import SOUND, Mutant
 from tests.fakes import FakeBranches, FakeDatastores
 from tests.installation import REPOSITORY, blueprint
 from tests.strict_aws import strict_aws
+from tests.strict_aws.call import as_tags
 
 OTHER = "example/other"
-BRANCHES = {"qa/a": REPOSITORY, "qa/b": REPOSITORY, "qa/c": REPOSITORY, "qa/x": OTHER}
+BRANCHES = {"qa/a": REPOSITORY, "qa/b": REPOSITORY, "qa/x": OTHER, "qa/y": OTHER}
 PREFIXES = {REPOSITORY: "", OTHER: "other"}
 SERVICES = ("elbv2", "ecs", "codepipeline", "dynamodb", "mysql", "redis", "github", "ecr", "sqs")
 KINDS = (*(fault for fault in Fault), "another worker")
@@ -38,6 +51,8 @@ UNFENCED = ("mysql:delete",)  # nobody comes between the last look at the record
 LOOKS = 2  # that end a teardown
 MANY = 3  # environments that no brake lets go at once
 FOREIGN_SCHEMA, FOREIGN_KEYS = "qa-foo-other", "qa_foo_other"
+NUMBERED = {"mode": "database", "databases": "1-3", "variables": {"REDIS_DATABASE": "{database}"}}
+"""How the other repository's environments share Redis."""
 
 
 @dataclass
@@ -63,15 +78,17 @@ class Guarded(FakeDatastores):
     def __init__(self) -> None:
         super().__init__()
         self.watch: Callable[[str], None] = lambda schema: None
-        self.watch_keys: Callable[[str], None] = lambda namespace: None
+        self.watch_keys: Callable[[Claim], None] = lambda place: None
 
     def __call__(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         match request["store"], request["action"]:
             case "mysql", "delete":
                 self.watch(request["name"])
-            case "redis", "delete":
+            case "redis", "delete" if "namespaces" in request:
                 for namespace in request["namespaces"]:
-                    self.watch_keys(namespace)
+                    self.watch_keys(Claim(REDIS_NAMESPACES, namespace))
+            case "redis", "delete":
+                self.watch_keys(Claim(REDIS_DATABASES, str(request["database"])))
         return super().__call__(request)
 
 
@@ -94,7 +111,12 @@ class Chaos(Life):
     """Branches whose schema somebody dropped: it is made again, and only a build fills it."""
     lost: set[Slug] = field(default_factory=set)
     excused: set[Slug] = field(default_factory=set)
-    """Of these the record was lost by hand, or both looks were misled: no wonder if the audit finds them."""
+    """Of these the record or its claims were lost by hand, or both looks were misled.
+
+    No wonder if the audit finds something of them.
+    """
+    unclaimed: set[Slug] = field(default_factory=set)
+    """Whose claims were lost: until their next pass another may take one."""
     unattended: set[Slug] = field(default_factory=set)
     """Whose build went on when the environment was forgotten, and pushed an image that nobody can know of.
 
@@ -106,7 +128,10 @@ class Chaos(Life):
     passes: dict[Slug, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
     foreign_at_first: list[str] = field(default_factory=list)
+    others_at_first: list[str] = field(default_factory=list)
     _under_way: Slug | None = None
+    _overtaken: bool = False
+    """Has a second worker come by since the pass that is under way began?"""
 
     # --- what the machine is made of ----------------------------------------------------------------------
 
@@ -116,7 +141,7 @@ class Chaos(Life):
         self.gate.decide = self._decide
         self.datastores.watch = self._watch_drop
         self.datastores.watch_keys = self._watch_keys
-        self.foreign_at_first = self.foreign()
+        self.foreign_at_first, self.others_at_first = self.foreign(), self.others_of_aws()
         sound = replace(
             self.controller,
             blueprints={b.repository: b for b in (self.blueprint, self.others)},
@@ -137,6 +162,7 @@ class Chaos(Life):
         return self.store._fake.records
 
     def _decide(self, call: Call) -> Fault | None:
+        self._watch_making(call)
         if call.service in self.down:
             return Fault.ERROR
         if self.meeting and call.name == self.meeting.call:
@@ -167,6 +193,7 @@ class Chaos(Life):
         slug = self._under_way
         if call.function != "reconcile" or slug is None or call.name in UNFENCED:
             return
+        self._overtaken = True
         news = [one for one in self.queue if one.slug == slug and "change" in one.body and not one.received]
         with self._survive(), self.gate.invocation("reconcile"):
             if news:
@@ -183,7 +210,7 @@ class Chaos(Life):
     def _receive(self, message: Message) -> None:
         if "orphan" in message.body or "why" in message.body or "change" in message.body:
             self.passes[message.slug] = self.passes.get(message.slug, 0) + 1
-        self._under_way = message.slug
+        self._under_way, self._overtaken = message.slug, False
         if message.body.get("change", {}).get("ref") == Ref.ABSENT:
             self.said_gone[message.body["change"]["branch"]] = self.now  # it may have lain there for hours
         try:
@@ -200,12 +227,20 @@ class Chaos(Life):
             if env.desired is Desired.PRESENT and not env.reset_due:
                 self.violations.append(f"schema {schema} is dropped though {env.slug} is wanted")
 
-    def _watch_keys(self, namespace: str) -> None:
-        """Keys are removed only for a record that holds them and is to be absent."""
-        holders = [env for env in self.records.values() if _holds(env, REDIS_NAMESPACES, namespace)]
+    def _watch_keys(self, place: Claim) -> None:
+        """Keys are removed only for a record that holds their place and is to be absent."""
+        holders = [env for env in self.records.values() if _holds(env, place.scope, place.name)]
         if [env for env in holders if env.desired is Desired.PRESENT] or not holders:
             wanted = "is wanted" if holders else "no record holds"
-            self.violations.append(f"the keys of {namespace}, which {wanted}, are removed")
+            self.violations.append(f"the keys of {place}, which {wanted}, are removed")
+
+    def _watch_making(self, call: Call) -> None:
+        """Nothing is made for what is to be gone, but by who does not know it yet."""
+        if call.function != "reconcile" or self._overtaken or not MAKES.search(call.name):
+            return
+        env = self.records.get(self._under_way) if self._under_way else None
+        if env is None or env.desired is Desired.ABSENT:
+            self.violations.append(f"{call.name} for {self._under_way}, which nobody wants")
 
     def watch_begin(self, env: Environment) -> None:
         """A teardown begins: not of what lives, as far as anybody could know."""
@@ -222,7 +257,7 @@ class Chaos(Life):
         misled = self.misled.pop(env.slug, 0) >= LOOKS
         if misled:
             self.excused.add(env.slug)
-        left = self.left_of(env.slug)
+        left = self.left_of(env.slug) + self._keys_left(env)
         if not left:
             self.excused.discard(env.slug)
         elif env.slug not in self.excused:
@@ -237,6 +272,23 @@ class Chaos(Life):
         found = [f"{kind} {name}" for kind, name in self.things() if not any(_is_of(s, name) for s in ours)]
         stg = [repr(one.settings) for one in self.aws.ecs._services.values() if one.name.startswith("stg")]
         return sorted(one for one in found + stg if "-page-" not in one)
+
+    def unmarked(self) -> list[str]:
+        """What bears a name of ours, but neither our tag nor a record leads to it."""
+        ours = {self.slug_of(branch) for branch in BRANCHES} - self.records.keys()
+        return [
+            f"{kind} {name}"
+            for kind, name, owner in self._owned_things()
+            if (slug := name.rpartition("-")[0]) in ours and owner != slug
+        ]
+
+    def others_of_aws(self) -> list[str]:
+        """Images and task definitions that are not ours: read where it need not be quick."""
+        ours = tuple(f"{self.slug_of(branch)}-" for branch in BRANCHES)
+        images = self.client("ecr").list_images(repositoryName=self.world.repository)["imageIds"]
+        families = self.client("ecs").list_task_definitions(status="ACTIVE")["taskDefinitionArns"]
+        names = [one["imageTag"] for one in images] + [arn.rsplit("/", 1)[1] for arn in families]
+        return sorted(name for name in names if not name.startswith(ours))
 
     def images_of(self, slug: Slug) -> list[str]:
         images = self.client("ecr").list_images(repositoryName=self.world.repository)["imageIds"]
@@ -261,23 +313,36 @@ class Chaos(Life):
         data |= {f"keys {name}" for name in self.datastores.keys if name == slug.replace("-", "_")}
         return sorted({*found, *data})
 
+    def _keys_left(self, env: Environment) -> list[str]:
+        """Of a numbered database, which has no name of ours."""
+        claim = env.claims.get(REDIS)
+        free = claim is not None and claim.scope == REDIS_DATABASES and self.store._fake.holder(claim) is None
+        return [f"keys {claim}"] if claim and free and claim.name in self.datastores.keys else []
+
     def things(self) -> Iterator[tuple[str, str]]:
-        """(kind, name) of everything in AWS that bears a name of ours, read from behind the stand-ins."""
+        """(kind, name) of everything in AWS that bears a name of ours, and of all listeners."""
+        return ((kind, name) for kind, name, _ in self._owned_things())
+
+    def _owned_things(self) -> Iterator[tuple[str, str, str]]:
+        """The same with whose tag it bears, from behind the stand-ins. A listener is named after that."""
         elbv2 = self.aws.elbv2._backend
+
+        def owner(arn: str) -> str:
+            tags = elbv2.tagging_service.get_tag_dict_for_resource(arn)
+            return str(tags.get(naming.TAG_ENVIRONMENT, ""))
+
         for group in elbv2.target_groups.values():
-            yield "target group", group.name
+            yield "target group", group.name, owner(group.arn)
         for balancer in elbv2.load_balancers.values():
             for listener in balancer.listeners.values():
-                slug = elbv2.tagging_service.get_tag_dict_for_resource(listener.arn).get(
-                    naming.TAG_ENVIRONMENT
-                )
-                if slug:
-                    yield "listener", f"{slug}-{listener.port}"
+                slug = owner(listener.arn)
+                yield "listener", f"{slug}-{listener.port}", slug
         for (_, name), service in self.aws.ecs._services.items():
             if service.status != "INACTIVE":
-                yield "service", name
-        for name in self.engine.pipelines:
-            yield "pipeline", f"{name}-"
+                tags = dict(as_tags(self.aws.ecs._tags(service)))
+                yield "service", name, tags.get(naming.TAG_ENVIRONMENT, "")
+        for name, pipeline in self.engine.pipelines.items():
+            yield "pipeline", f"{name}-", pipeline.tags.get(naming.TAG_ENVIRONMENT, "")
 
     # --- Git and GitHub -----------------------------------------------------------------------------------
 
@@ -498,10 +563,21 @@ class Chaos(Life):
                 self.datastores.schemas.discard(slug)
                 self.datastores.migrated.pop(slug, None)
             case "keys":
-                self.datastores.keys.pop(slug.replace("-", "_"), None)
+                env = self.records.get(slug)
+                claim = env.claims.get(REDIS) if env else None
+                self.datastores.keys.pop(claim.name if claim else "", None)
 
     def do_lose_record(self, branch: str, claims: bool) -> None:
         self._lose(self.slug_of(branch), claims)
+
+    def do_lose_claims(self, branch: str) -> None:
+        """Somebody tidies up in the table; the record itself stays."""
+        slug = self.slug_of(branch)
+        if slug in self.records:
+            store = self.store._fake
+            store.claims = {claim: holder for claim, holder in store.claims.items() if holder != slug}
+            self.unclaimed.add(slug)
+            self.excused.add(slug)
 
     def do_lose_table(self, claims: bool) -> None:
         """All records, perhaps with their claims and with the history."""
@@ -566,7 +642,7 @@ def chaotic(*, asks_github: bool, mutant: Mutant = SOUND) -> Iterator[Chaos]:
                 "repository": OTHER,
                 "slug_prefix": PREFIXES[OTHER],
                 "database": first.database.model_copy(update={"prefix": PREFIXES[OTHER]}),
-                "redis": first.redis.model_copy(update={"prefix": PREFIXES[OTHER]}),
+                "redis": first.redis.model_copy(update=NUMBERED),
             }
         )
         branches = FakeBranches() if asks_github else None
@@ -575,8 +651,7 @@ def chaotic(*, asks_github: bool, mutant: Mutant = SOUND) -> Iterator[Chaos]:
             stack.enter_context(patch.object(aws, "handle", chaos.memory))
             stack.enter_context(gated(chaos, "memory", gate=chaos.gate))
             stack.enter_context(mutant.patched())
-            chaos.datastores.schemas.add(FOREIGN_SCHEMA)
-            chaos.datastores.keys[FOREIGN_KEYS] = 1
+            add_foreign_things(chaos)
             _watched(chaos)
             chaos.begin()
             yield chaos

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from qa_env import brake
+from qa_env.claims import Claims
 from qa_env.controller import Controller, Plan
 from qa_env.model import Condition, Desired, Environment, Outputs, Resource, State, key
 from tests.fakes import MemoryStore
@@ -113,12 +114,22 @@ class BelievesAnyListing(Mutant):
             yield
 
 
+class BelievesItsClaims(Mutant):
+    """The record alone says what it holds; nobody looks whether the table agrees."""
+
+    @contextmanager
+    def patched(self) -> Iterator[None]:
+        with patch.object(Claims, "_still_held", lambda _, env: (dict(env.claims), {})):
+            yield
+
+
 MUTANTS = (
     OfController("stops at the first NotReady", (0,), StopsAtNotReady),
     OfController("forgets whatever is left", (0, 2), AlwaysForgets),
     OfController("trusts the record's ready", (0, 2), TrustsTheRecord),
     OfController("deletes only what the record remembers", (4, 6), DeletesWhatItRemembers),
     BelievesAnyListing("believes any listing", (3, 5)),
+    BelievesItsClaims("believes its record about claims", (14, 45)),
     OfController(
         "forgets after the first look",
         ("a slow worker makes things for a branch that was looked for and not found",),
