@@ -20,6 +20,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
+from moto.codepipeline.models import codepipeline_backends
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.elbv2.models import elbv2_backends
 
 REGION = "ap-northeast-1"
 
@@ -99,6 +102,23 @@ class TestElbv2:
 
         assert len(arns) == 3
 
+    def test_creating_a_listener_again_makes_a_second_one(self, moto: Moto) -> None:
+        """B1-4. AWS: success, with the existing one."""
+        balancer = moto.balancer()
+        group = moto.group(balancer.vpc)
+
+        assert moto.listener(balancer.arn, group, 80) != moto.listener(balancer.arn, group, 80)
+
+    def test_a_listener_moves_onto_a_taken_port(self, moto: Moto) -> None:
+        """BC:elbv2.ModifyListener. AWS: DuplicateListener."""
+        balancer = moto.balancer()
+        group = moto.group(balancer.vpc)
+        moto.listener(balancer.arn, group, 80)
+        moto.elbv2.modify_listener(ListenerArn=moto.listener(balancer.arn, group, 81), Port=80)
+
+        listeners = moto.elbv2.describe_listeners(LoadBalancerArn=balancer.arn)["Listeners"]
+        assert [each["Port"] for each in listeners] == [80, 80]
+
     def test_creating_a_target_group_again_is_an_error(self, moto: Moto) -> None:
         """D2-6. AWS: success, with the existing one."""
         vpc = moto.balancer().vpc
@@ -115,6 +135,15 @@ class TestElbv2:
 
         described = moto.elbv2.describe_listeners(LoadBalancerArn=balancer.arn)["Listeners"]
         assert len(described) == 101
+
+    def test_no_quota_of_target_groups_in_a_region(self, moto: Moto) -> None:
+        """B1-1. AWS: TooManyTargetGroups at 3001. One group stands for all: making them takes minutes."""
+        vpc = moto.balancer().vpc
+        groups = elbv2_backends[DEFAULT_ACCOUNT_ID][REGION].target_groups
+        one = groups[moto.group(vpc)]
+        groups.update({f"{one.arn}{number}": one for number in range(3000)})
+
+        moto.group(vpc, "qa-bar")
 
     def test_no_quota_of_rules(self, moto: Moto) -> None:
         """B1-1. AWS: TooManyRules at 101."""
@@ -218,6 +247,13 @@ class TestElbv2:
         described = moto.elbv2.describe_tags(ResourceArns=[arn])["TagDescriptions"]
         assert described == [{"ResourceArn": arn, "Tags": []}]
 
+    def test_tags_of_any_number_are_described(self, moto: Moto) -> None:
+        """BC:elbv2.DescribeTags. AWS: "up to 20 resources in a single call"."""
+        vpc = moto.balancer().vpc
+        arns = [moto.group(vpc, f"qa-{number}") for number in range(21)]
+
+        assert len(moto.elbv2.describe_tags(ResourceArns=arns)["TagDescriptions"]) == 21
+
     def test_a_target_group_is_free_the_moment_its_listener_is_gone(self, moto: Moto) -> None:
         """D2-8. AWS: ResourceInUse for a while."""
         balancer = moto.balancer()
@@ -282,6 +318,69 @@ class TestEcs:
             target = {"targetGroupArn": arn, "containerName": "nothing", "containerPort": 1}
             moto.service(f"qa-{number}", taskDefinition=inactive, loadBalancers=[target])
 
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"deploymentConfiguration": {"minimumHealthyPercent": 100, "maximumPercent": 100}},
+            {"healthCheckGracePeriodSeconds": 60},
+            {"launchType": "EC2", "capacityProviderStrategy": [{"capacityProvider": "FARGATE"}]},
+            {"capacityProviderStrategy": [{"capacityProvider": "nothing"}]},
+            {"launchType": "FARGATE"},
+        ],
+        ids=[
+            "no room for a deployment",
+            "a grace period without a load balancer",
+            "a launch type and a strategy",
+            "an unknown provider",
+            "Fargate for a task definition without it",
+        ],
+    )
+    def test_accepts_settings_that_cannot_work(self, moto: Moto, settings: dict[str, Any]) -> None:
+        """BC:ecs.CreateService. AWS: InvalidParameterException."""
+        moto.definition()
+
+        assert moto.service(**settings)["status"] == "ACTIVE"
+
+    def test_a_network_need_not_fit_the_task_definition(self, moto: Moto) -> None:
+        """BC:ecs.CreateService. AWS: InvalidParameterException without one for awsvpc, and with one else."""
+        moto.balancer()
+        subnet = moto.session.client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
+        network = {"awsvpcConfiguration": {"subnets": [subnet], "securityGroups": []}}
+        container: Any = {"name": "app", "image": "shop:1", "memory": 128}
+        moto.ecs.register_task_definition(
+            family="awsvpc", networkMode="awsvpc", containerDefinitions=[container]
+        )
+        moto.definition()
+
+        assert moto.service("qa-1", networkConfiguration=network)["status"] == "ACTIVE"
+        assert moto.service("qa-2", taskDefinition="awsvpc")["status"] == "ACTIVE"
+
+    def test_a_strategy_takes_the_place_of_a_launch_type_unforced(self, moto: Moto) -> None:
+        """BC:ecs.UpdateService, pipecd #6385. AWS: "you must force a new deployment"."""
+        moto.definition()
+        moto.service(launchType="EC2")
+        strategy: Any = [{"capacityProvider": "FARGATE"}]
+        updated = moto.ecs.update_service(cluster="qa", service="qa-foo", capacityProviderStrategy=strategy)[
+            "service"
+        ]
+
+        assert updated["capacityProviderStrategy"] == strategy
+
+    def test_a_task_definition_takes_any_number_of_containers(self, moto: Moto) -> None:
+        """B2-7. AWS: ten."""
+        containers: Any = [{"name": f"c{number}", "image": "shop:1", "memory": 128} for number in range(11)]
+        made = moto.ecs.register_task_definition(family="app", containerDefinitions=containers)
+
+        assert len(made["taskDefinition"]["containerDefinitions"]) == 11
+
+    def test_a_task_definition_is_shown_as_it_was_asked_for(self, moto: Moto) -> None:
+        """D2-12. AWS: its ARN."""
+        moto.definition()
+        moto.service()
+        moto.ecs.update_service(cluster="qa", service="qa-foo", taskDefinition="app:1")
+
+        assert moto.shown()["taskDefinition"] == "app:1"
+
     @pytest.mark.parametrize("name", ["s 1/é", "a" * 256])
     def test_accepts_any_name(self, moto: Moto, name: str) -> None:
         """D2-10, D2-15. AWS: InvalidParameterException."""
@@ -299,6 +398,14 @@ class TestEcs:
 
         assert gone["status"] == "INACTIVE"
         assert len(listed) == 1
+
+    def test_an_inactive_service_is_shown_for_ever(self, moto: Moto) -> None:
+        """D2-11, B2-2. AWS purges it: then it is MISSING. moto forgets it at no look and at no time."""
+        moto.definition()
+        moto.service()
+        moto.ecs.delete_service(cluster="qa", service="qa-foo", force=True)
+
+        assert [moto.shown()["status"] for _ in range(20)] == ["INACTIVE"] * 20
 
     def test_lists_and_describes_any_number(self, moto: Moto) -> None:
         """B2-8. AWS: ten names at most, ten per page."""
@@ -421,6 +528,31 @@ class TestDynamoDB:
         assert dynamodb.get_item(TableName="t", Key=key)["Item"]["n"]["N"] == "2"
 
 
+class TestSecretsManager:
+    """Closed by tests/strict_aws/secretsmanager.py."""
+
+    def test_what_is_deleted_without_recovery_is_gone_at_once(self, moto: Moto) -> None:
+        """B4-4. AWS: shown with its DeletedDate, unreadable, and its name in use, for a while."""
+        secrets = moto.session.client("secretsmanager")
+        secrets.create_secret(Name="a", SecretString="1")
+        secrets.delete_secret(SecretId="a", ForceDeleteWithoutRecovery=True)
+
+        with pytest.raises(secrets.exceptions.ResourceNotFoundException):
+            secrets.describe_secret(SecretId="a")
+        with pytest.raises(secrets.exceptions.ResourceNotFoundException):
+            secrets.get_secret_value(SecretId="a")
+        secrets.create_secret(Name="a", SecretString="2")
+
+    def test_a_name_that_is_scheduled_for_deletion_exists(self, moto: Moto) -> None:
+        """localstack/localstack #6530. AWS: InvalidRequestException."""
+        secrets = moto.session.client("secretsmanager")
+        secrets.create_secret(Name="a", SecretString="1")
+        secrets.delete_secret(SecretId="a")
+
+        with pytest.raises(secrets.exceptions.ResourceExistsException):
+            secrets.create_secret(Name="a", SecretString="2")
+
+
 class TestTagging:
     """Closed by tests/strict_aws/tagging.py."""
 
@@ -441,6 +573,18 @@ class TestTagging:
         tagging = moto.session.client("resourcegroupstaggingapi")
         shown = tagging.get_resources(TagFilters=[{"Key": "qa-env"}])["ResourceTagMappingList"]
         assert [one["ResourceARN"] for one in shown] == [group]
+
+    def test_pipelines_are_not_shown(self, moto: Moto) -> None:
+        """D2-19. AWS shows them."""
+        TestCodePipeline().create(moto)
+        codepipeline = moto.session.client("codepipeline")
+        arn = codepipeline.get_pipeline(name="qa-foo")["metadata"]["pipelineArn"]
+        mark: Any = [{"key": "qa-env", "value": "qa-foo"}]
+        codepipeline.tag_resource(resourceArn=arn, tags=mark)
+
+        tagging = moto.session.client("resourcegroupstaggingapi")
+        assert tagging.get_resources()["ResourceTagMappingList"] == []
+        assert codepipeline.list_tags_for_resource(resourceArn=arn)["tags"] == mark
 
     def test_what_is_deleted_is_not_shown_for_a_moment_longer(self, moto: Moto) -> None:
         """B4-6. AWS: for hours."""
@@ -494,6 +638,66 @@ class TestCodePipeline:
         assert len({one["pipelineExecutionId"] for one in started}) == 2
         assert {one["status"] for one in listed} == {"Succeeded"}
 
+    def test_an_execution_does_not_take_the_commit_it_was_started_with(self, moto: Moto) -> None:
+        """B3-6, D2-14. AWS: the revisions that were asked for."""
+        self.create(moto)
+        codepipeline = moto.session.client("codepipeline")
+        pinned: Any = [{"actionName": "Source", "revisionType": "COMMIT_ID", "revisionValue": "a" * 40}]
+        codepipeline.start_pipeline_execution(name="qa-foo", sourceRevisions=pinned)
+
+        (one,) = codepipeline.list_pipeline_executions(pipelineName="qa-foo")["pipelineExecutionSummaries"]
+        assert one["sourceRevisions"] == []
+
+    def test_an_update_takes_what_it_is_given_and_cancels_nothing(self, moto: Moto) -> None:
+        """B3-4, B3-7, B3-10. AWS: V1 where no type is named, values of 1000 characters; runs are cancelled.
+
+        moto's have succeeded at once, so the one that runs is made to.
+        """
+        self.create(moto)
+        codepipeline = moto.session.client("codepipeline")
+        codepipeline.start_pipeline_execution(name="qa-foo")
+        made = codepipeline_backends[DEFAULT_ACCOUNT_ID][REGION].pipelines["qa-foo"]
+        for execution in made.executions.values():
+            execution.status = "InProgress"
+        declared = self.declaration("qa-foo")
+        declared["stages"][1]["actions"][0]["configuration"] = {"EnvironmentVariables": "x" * 1001}
+        updated = codepipeline.update_pipeline(pipeline=declared)["pipeline"]
+
+        (one,) = codepipeline.list_pipeline_executions(pipelineName="qa-foo")["pipelineExecutionSummaries"]
+        assert one["status"] == "InProgress"
+        assert len(updated["stages"][1]["actions"][0]["configuration"]["EnvironmentVariables"]) == 1001
+        assert "pipelineType" not in updated
+
+    def test_pipelines_come_all_at_once(self, moto: Moto) -> None:
+        """BC:codepipeline.ListPipelines. AWS: in pages."""
+        for number in range(2):
+            self.create(moto, f"qa-{number}")
+
+        assert len(moto.session.client("codepipeline").list_pipelines(maxResults=1)["pipelines"]) == 2
+
+    def test_no_quota_of_pipelines(self, moto: Moto) -> None:
+        """B3-3. AWS: LimitExceededException at 1001. One stands for all: making them takes minutes."""
+        self.create(moto)
+        pipelines = codepipeline_backends[DEFAULT_ACCOUNT_ID][REGION].pipelines
+        pipelines.update({f"qa-{number}": pipelines["qa-foo"] for number in range(1000)})
+
+        self.create(moto, "qa-bar")
+
+    def test_an_execution_says_nothing_to_eventbridge(self, moto: Moto) -> None:
+        """B3-12, D2-14. AWS: an event for every change of state."""
+        events, sqs = moto.session.client("events"), moto.session.client("sqs")
+        url = sqs.create_queue(QueueName="heard")["QueueUrl"]
+        queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        events.put_rule(Name="all", EventPattern=json.dumps({"source": ["aws.codepipeline"]}))
+        events.put_targets(Rule="all", Targets=[{"Id": "1", "Arn": queue}])
+        self.create(moto)
+        moto.session.client("codepipeline").start_pipeline_execution(name="qa-foo")
+        heard = sqs.receive_message(QueueUrl=url).get("Messages", [])
+        events.put_events(Entries=[{"Source": "aws.codepipeline", "DetailType": "x", "Detail": "{}"}])
+
+        assert heard == []
+        assert len(sqs.receive_message(QueueUrl=url)["Messages"]) == 1  # the rule does hear
+
     def test_a_taken_name_and_a_missing_pipeline_are_called_differently(self, moto: Moto) -> None:
         """B3-15, D2-14. AWS: PipelineNameInUseException and PipelineNotFoundException."""
         self.create(moto)
@@ -518,6 +722,10 @@ class TestCodePipeline:
             lambda: codepipeline.stop_pipeline_execution(pipelineName="qa", pipelineExecutionId="1"),
             lambda: codepipeline.get_pipeline_state(name="qa"),
             lambda: codepipeline.put_job_success_result(jobId="00000000-0000-0000-0000-000000000000"),
+            lambda: codepipeline.put_job_failure_result(
+                jobId="00000000-0000-0000-0000-000000000000",
+                failureDetails={"type": "JobFailed", "message": "no"},
+            ),
         ):
             with pytest.raises(NotImplementedError):
                 call()

@@ -1605,6 +1605,59 @@ class TestEvents:
             aws.client("events").put_events(Entries=[half, half])
 
 
+class TestSecrets:
+    """What Secrets Manager does with what is deleted, and for how long."""
+
+    @pytest.fixture
+    def secrets(self, aws: StrictAWS) -> Any:
+        client = aws.client("secretsmanager")
+        client.create_secret(Name="qa-foo", SecretString="1")
+        return client
+
+    @pytest.mark.parametrize("lingers", [1, 3])
+    def test_what_was_deleted_without_recovery_is_shown_for_a_while(
+        self, aws: StrictAWS, secrets: Any, lingers: int
+    ) -> None:
+        aws.secretsmanager.lingers = lingers
+        secrets.delete_secret(SecretId="qa-foo", ForceDeleteWithoutRecovery=True)
+
+        for _ in range(lingers):
+            assert "DeletedDate" in secrets.describe_secret(SecretId="qa-foo")
+        with refused("ResourceNotFoundException"):
+            secrets.describe_secret(SecretId="qa-foo")
+
+    def test_it_cannot_be_read_by_name_or_arn(self, secrets: Any) -> None:
+        arn = secrets.describe_secret(SecretId="qa-foo")["ARN"]
+        secrets.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
+
+        for asked in ("qa-foo", arn):
+            with refused("InvalidRequestException", "marked for deletion"):
+                secrets.get_secret_value(SecretId=asked)
+
+    def test_its_name_is_free_when_it_is_gone(self, secrets: Any) -> None:
+        secrets.delete_secret(SecretId="qa-foo", ForceDeleteWithoutRecovery=True)
+
+        with refused("InvalidRequestException", "already scheduled for deletion"):
+            secrets.create_secret(Name="qa-foo", SecretString="2")
+        secrets.create_secret(Name="qa-foo", SecretString="2")
+        assert secrets.get_secret_value(SecretId="qa-foo")["SecretString"] == "2"
+
+    def test_a_name_with_a_recovery_window_is_in_use(self, secrets: Any) -> None:
+        secrets.delete_secret(SecretId="qa-foo")
+
+        for _ in range(3):
+            with refused("InvalidRequestException", "already scheduled for deletion"):
+                secrets.create_secret(Name="qa-foo", SecretString="2")
+
+    def test_one_that_is_there_exists(self, secrets: Any) -> None:
+        with refused("ResourceExistsException"):
+            secrets.create_secret(Name="qa-foo", SecretString="2")
+
+    def test_deleting_again_and_what_never_was_succeeds_without_recovery(self, secrets: Any) -> None:
+        for name in ("qa-foo", "qa-foo", "nothing"):
+            secrets.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
+
+
 def tagged(aws: StrictAWS, **asked: Any) -> list[str]:
     """ARNs of one page of what the tagging API shows."""
     answer = aws.client("resourcegroupstaggingapi").get_resources(**asked)

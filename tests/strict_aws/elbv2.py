@@ -140,6 +140,10 @@ class Elbv2:
         return answer
 
     def _modify_target_group(self, call: Call) -> Answer:
+        """What was not named keeps its setting, and a later create is compared with all. Facts B1-4.
+
+        BC:elbv2.ModifyTargetGroup: "Modifies the health checks used when evaluating the health state".
+        """
         answer = call.proceed()
         changed = {key: value for key, value in call.params.items() if key != "TargetGroupArn"}
         self._settings[call.params["TargetGroupArn"]] |= changed
@@ -158,7 +162,10 @@ class Elbv2:
         return answer
 
     def _describe_target_groups(self, call: Call) -> Answer:
-        """moto never forgets which load balancer a target group was used by."""
+        """With the load balancers that route to it now; moto never forgets one it was used by.
+
+        BC:elbv2.TargetGroup.LoadBalancerArns: "that routes traffic to this target group".
+        """
         self._refresh()
         return self._list(call)
 
