@@ -276,6 +276,10 @@ class Gate:
         """In place of SendMessage."""
         self.through("sqs:SendMessage", (slug, why), partial(wake, slug, why), SQS_ERRORS, is_read=False)
 
+    def postpone(self, hold: Callable[[], None], slug: Slug, seconds: int) -> None:
+        """In place of ChangeMessageVisibility."""
+        self.through("sqs:ChangeMessageVisibility", (slug, seconds), hold, SQS_ERRORS, is_read=False)
+
 
 class Gated:
     """A fake behind the gate: everything it has, its methods as calls of a service."""

@@ -51,8 +51,14 @@ PLACES = {
     "elbv2": "load balancers",
     "elbv2:DescribeTargetHealth": "tasks",  # a service registers its tasks with target groups
 }
-REPEATED = ("sqs:SendMessage", "mysql:ensure", "redis:ensure", "codepipeline:PutJobSuccessResult")
-"""What is written while nothing changes: wake-ups, “is it there?” and “go on waiting”."""
+REPEATED = (
+    "sqs:SendMessage",
+    "sqs:ChangeMessageVisibility",
+    "mysql:ensure",
+    "redis:ensure",
+    "codepipeline:PutJobSuccessResult",
+)
+"""What is written while nothing changes: wake-ups, their postponement, “is it there?”, “go on waiting”."""
 TOLD = {
     "github": {"secret": "secretsmanager:github"},
     "slack": {"secret": "secretsmanager:slack", "channel": "C0QAENV0001"},
@@ -214,13 +220,10 @@ class Life(Installation):
         message.visible = self.now + VISIBILITY
 
         def postpone(_receipt: str, seconds: int) -> None:
-            message.visible = self.now + seconds
+            self.gate.postpone(lambda: setattr(message, "visible", self.now + seconds), message.slug, seconds)
 
-        event = {"Records": [_record(message)]}
         with self._survive(), self._invocation("reconcile", message.slug):
-            answer = reconcile.handler(
-                event, None, controller=self.controller, postpone=postpone, looked=self.looked
-            )
+            answer = self._handle({"Records": [_record(message)]}, postpone)
             if not answer["batchItemFailures"]:
                 self.queue.remove(message)
                 return
@@ -228,6 +231,16 @@ class Life(Installation):
         if message.received == RECEIVES:
             self.queue.remove(message)
             self.dead.append(message)
+
+    def _handle(self, event: dict[str, Any], postpone: Callable[[str, int], None]) -> Any:
+        """What the function answers; a sandbox that died remembers nothing."""
+        try:
+            return reconcile.handler(
+                event, None, controller=self.controller, postpone=postpone, looked=self.looked
+            )
+        except Killed:
+            self.looked.clear()
+            raise
 
     @contextmanager
     def _invocation(self, function: str, slug: str = "") -> Iterator[None]:
