@@ -140,6 +140,16 @@ class Curtain:
             )
         except self.client.exceptions.TargetGroupNotFoundException as error:
             raise NotReady("the page's target group went with another environment; hanging again") from error
+        except self.client.exceptions.PriorityInUseException as error:
+            if self._is_taken(listener):
+                raise
+            raise NotReady("the curtain hangs but cannot be seen yet; looking again") from error
+
+    def _is_taken(self, listener: str) -> bool:
+        """Is a rule that is not ours shown in the curtain's place?"""
+        ours = {rule["RuleArn"] for rule, _ in self._rules(listener)}
+        others = [rule for rule in self._all_rules(listener) if rule["RuleArn"] not in ours]
+        return str(PRIORITY) in [rule["Priority"] for rule in others]
 
     def _page(self, env: Environment) -> str:
         """The page's target group, looked after once for all roles on one load balancer."""
