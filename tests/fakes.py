@@ -23,6 +23,7 @@ class MemoryStore:
         self.events: dict[Slug, list[Event]] = {}
         self.builds: dict[str, list[int]] = {}
         self.dismissed: dict[Slug, str] = {}
+        self.deletions: dict[Slug, int] = {}
         self.suspected: dict[Slug, Suspect] = {}
         self.scans: dict[str, Rounds] = {}
 
@@ -86,6 +87,7 @@ class MemoryStore:
         del self.records[env.slug]
         if env.commit and env.asked.dismissed == env.commit:
             self.dismissed[env.slug] = env.commit
+        self.remember_deletion(env.slug, env.pushed_at)
         self.claims = {claim: slug for claim, slug in self.claims.items() if slug != env.slug}
 
     def ask(self, env: Environment, asked: Asked) -> None:
@@ -109,6 +111,12 @@ class MemoryStore:
 
     def history(self, slug: Slug) -> list[Event]:
         return self.events.get(slug, [])[:200]
+
+    def deleted_at(self, slug: Slug) -> int:
+        return self.deletions.get(slug, 0)
+
+    def remember_deletion(self, slug: Slug, pushed_at: int) -> None:
+        self.deletions[slug] = max(pushed_at, self.deleted_at(slug))
 
     def dismissals(self) -> dict[Slug, str]:
         return dict(self.dismissed)

@@ -293,6 +293,32 @@ def test_a_late_webhook_is_ignored_where_github_cannot_be_asked() -> None:
     assert "late" in loop.store.history(SLUG)[0].text
 
 
+def test_a_push_from_before_the_deletion_revives_nothing_after_the_end() -> None:
+    """Its webhook is late by more than the teardown took; a later push is another life."""
+    loop = Loop([Thing("a")])
+    loop.say(Ref.PRESENT, A, pushed_at=1)
+    loop.say(Ref.ABSENT, pushed_at=3)
+    for _ in range(2):
+        loop.controller.reconcile(SLUG)
+        loop.now += 20
+    assert SLUG not in loop.store.records
+    loop.say(Ref.PRESENT, B, before=A, pushed_at=2)
+    assert SLUG not in loop.store.records
+    loop.say(Ref.PRESENT, C, pushed_at=4)
+    assert loop.store.records[SLUG].commit == C
+
+
+def test_a_push_from_before_a_deletion_that_came_first_makes_nothing() -> None:
+    """The deletion finds no record and is remembered; GitHub, where it is asked, knows better than that."""
+    loop = Loop([Thing("a")])
+    loop.say(Ref.ABSENT, pushed_at=3)
+    loop.say(Ref.PRESENT, A, pushed_at=2)
+    assert SLUG not in loop.store.records
+    loop.branches = FakeBranches()
+    loop.say(Ref.PRESENT, A, pushed_at=2)
+    assert loop.store.records[SLUG].commit == A
+
+
 def test_a_create_event_waits_for_the_push_that_names_the_commit() -> None:
     """`create` has no commit; nothing is built until one is known."""
     loop = Loop([thing := Thing("a")])

@@ -89,15 +89,17 @@ def test_every_order_of_a_life_ends_at_its_last_push(begun: bool) -> None:
 
 
 def test_every_order_of_a_life_that_ends_is_gone() -> None:
-    """With times, every order ends as absent, unless the delete comes before we know of the branch."""
+    """With times, every order ends as absent, or never begins where the delete is the first to be known."""
     for order in permutations(LIFE[:4]):
-        expected = (Desired.PRESENT, A) if order[0].ref is Ref.ABSENT else (Desired.ABSENT, "")
+        expected = None if order[0].ref is Ref.ABSENT else (Desired.ABSENT, "")
         assert wanted(after(order)) == expected, [(c.ref, c.pushed_at) for c in order]
 
 
-def test_a_delete_before_the_first_push_cannot_be_known() -> None:
-    """A delete of what has no record leaves none, so the pushes after it make an environment."""
-    assert wanted(after([delete(A, 4), push(A, "", 1)])) == (Desired.PRESENT, A)
+@pytest.mark.parametrize("at", [(0, 0), (9, 9), (9, 0)])
+def test_a_delete_before_the_first_push_is_not_known_without_times(at: tuple[int, int]) -> None:
+    """Nor within a second: then the push makes an environment."""
+    deleted, pushed = at
+    assert wanted(after([delete(A, deleted), push(A, "", pushed)])) == (Desired.PRESENT, A)
 
 
 @pytest.mark.parametrize("at", [0, 9], ids=["without times", "in one second"])

@@ -354,6 +354,19 @@ class TestForget:
         assert [one.slug for one in store.all()] == [heir.slug]
         assert store.holder(SCHEMA["schema"]) == heir.slug
 
+    def test_when_the_branch_was_deleted_is_remembered(self, store: Store) -> None:
+        """Nothing else could tell that a push which comes later is older."""
+        env = stored(store, desired=Desired.ABSENT, pushed_at=100)
+        assert store.deleted_at(env.slug) == 0
+        store.forget(env)
+        assert store.deleted_at(env.slug) == 100
+
+    def test_a_deletion_without_a_record_is_remembered_and_an_older_one_is_not(self, store: Store) -> None:
+        for pushed_at in (100, 200, 150):
+            store.remember_deletion(environment().slug, pushed_at)
+        assert store.deleted_at(environment().slug) == 200
+        assert list(store.all()) == []
+
 
 class TestHistory:
     def test_the_newest_comes_first(self, store: Store) -> None:
@@ -393,6 +406,16 @@ class TestTable:
         (item,) = dynamo.table.scan()["Items"]
         assert abs(int(item["expires"]) - time.time() - 90 * 86400) < 60
         assert len(str(item["text"])) == 1000
+
+    @pytest.mark.parametrize("with_record", [True, False])
+    def test_deletions_expire(self, dynamo: DynamoStore, with_record: bool) -> None:
+        """Thirty days ahead: no webhook is as late as that."""
+        if with_record:
+            dynamo.forget(stored(dynamo, desired=Desired.ABSENT, pushed_at=100))
+        else:
+            dynamo.remember_deletion(environment().slug, 100)
+        (item,) = dynamo.table.scan()["Items"]
+        assert abs(int(item["expires"]) - time.time() - 30 * 86400) < 60
 
     def test_records_and_claims_do_not_expire(self, dynamo: DynamoStore) -> None:
         """Nothing that leads to a resource may vanish by itself."""

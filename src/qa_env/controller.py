@@ -137,12 +137,12 @@ class Controller:
         return tombstone
 
     def _request(self, slug: Slug, blueprint: Blueprint, change: Change) -> None:
-        seen = self.store.get(slug)
+        seen, deleted_at = self._known_of(slug, blueprint)
         if seen and seen.branch and seen.branch != change.branch:
             raise Rejected(
                 409, f"{change.branch!r}: {slug} is the name of {seen.branch!r}; rename one of them"
             )
-        if change.ref is Ref.CHECKED or (seen is None and change.ref is Ref.ABSENT):
+        if change.ref is Ref.CHECKED or (seen is None and self._is_over(slug, change, deleted_at)):
             return
         if seen and self._asks(blueprint) is None and is_late(seen, change):
             said = f"ignored a late {change.event} of {change.commit or 'no commit'}"
@@ -160,6 +160,23 @@ class Controller:
             by=change.by,
         )
         self._desire(seen, wish)
+
+    def _known_of(self, slug: Slug, blueprint: Blueprint) -> tuple[Environment | None, int]:
+        """The record, and when its branch was deleted if it has none: only GitHub knows that without us."""
+        if self._asks(blueprint):
+            return self.store.get(slug), 0
+        return both(partial(self.store.get, slug), partial(self.store.deleted_at, slug))
+
+    def _is_over(self, slug: Slug, change: Change, deleted_at: int) -> bool:
+        """Is there nothing to do for this branch, which has no record? Its deletion is remembered."""
+        if change.ref is Ref.ABSENT:
+            if change.pushed_at > deleted_at:
+                self.store.remember_deletion(slug, change.pushed_at)
+            return True
+        is_late = 0 < change.pushed_at < deleted_at
+        if is_late:
+            logger.info("ignored a late %s: the branch is gone", change.event, extra={"environment": slug})
+        return is_late
 
     def _desire(self, seen: Environment | None, wish: Environment) -> Environment:
         """Write a wish under a new generation, if it is one; milliseconds, so that no life repeats another's.

@@ -7,6 +7,7 @@
 | `history#<slug>` | time and a random part | one event; removed by TTL (`expires`) |
 | `repository` | owner/name | how many seconds its last builds took |
 | `dismissed` | slug | the commit that somebody removed by button while its branch stayed |
+| `deletion` | slug | `pushed_at` of a branch without a record when it was deleted; removed by TTL |
 | `audit` | `suspects` | what the audit found without a record, and since when |
 | `rounds` | secret and number of a Redis database | who waits for a scan, the one under way, results |
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HISTORY_DAYS = 90
+LATE_DAYS = 30  # that a webhook may be late: GitHub makes it again for 3 days, GHES for 7 (facts A3)
 BUILDS = 10  # whose durations are remembered
 SUSPECTS = {"pk": "audit", "sk": "suspects"}
 LAYOUT = 1
@@ -116,7 +118,8 @@ class Store(Protocol):
     def forget(self, env: Environment) -> None:
         """Remove record and claims together, if it still is to be absent; otherwise Stale.
 
-        What the record believes to hold and another does by now stays that one's.
+        What the record believes to hold and another does by now stays that one's. When the branch was
+        deleted is remembered.
         """
 
     def ask(self, env: Environment, asked: Asked) -> None:
@@ -142,6 +145,12 @@ class Store(Protocol):
 
     def undismiss(self, slug: Slug) -> None:
         """Remove a dismissal that has no meaning any more."""
+
+    def deleted_at(self, slug: Slug) -> int:
+        """`pushed_at` of the last deletion of a branch that has no record (any more), 0 if none is known."""
+
+    def remember_deletion(self, slug: Slug, pushed_at: int) -> None:
+        """A branch without a record was deleted: what was pushed before that is late."""
 
     def suspects(self) -> dict[Slug, Suspect]:
         """What the last audit remembered of things without a record."""
@@ -310,13 +319,31 @@ class DynamoStore:
             "ExpressionAttributeValues": {":absent": str(Desired.ABSENT), ":generation": env.generation},
         }
         held = self._held(env.slug, claims)
-        self._transact([{"Delete": record}, *held, *self._dismissal(env)])
+        self._transact([{"Delete": record}, *held, *self._dismissal(env), *self._deletion(env)])
 
     def _dismissal(self, env: Environment) -> Iterator[Any]:
         """Without the record only this says that the branch, which may well stay, is wanted by nobody."""
         if env.commit and env.asked.dismissed == env.commit:
             item = {"pk": "dismissed", "sk": str(env.slug), "commit": env.commit}
             yield {"Put": {"TableName": self.table.name, "Item": item}}
+
+    def _deletion(self, env: Environment) -> Iterator[Any]:
+        if env.pushed_at:
+            item = _deletion_key(env.slug) | {"pushed_at": env.pushed_at, "expires": _expires(LATE_DAYS)}
+            yield {"Put": {"TableName": self.table.name, "Item": item}}
+
+    def deleted_at(self, slug: Slug) -> int:
+        item: Any = self.table.get_item(Key=_deletion_key(slug), ConsistentRead=True).get("Item", {})
+        return int(item.get("pushed_at", 0))
+
+    def remember_deletion(self, slug: Slug, pushed_at: int) -> None:
+        with suppress(Stale), _stale_if_refused(slug):
+            self.table.update_item(
+                Key=_deletion_key(slug),
+                UpdateExpression="SET pushed_at = :at, expires = :expires",
+                ConditionExpression="attribute_not_exists(pk) OR pushed_at < :at",
+                ExpressionAttributeValues={":at": pushed_at, ":expires": _expires(LATE_DAYS)},
+            )
 
     def dismissals(self) -> dict[Slug, str]:
         return {Slug(str(item["sk"])): str(item["commit"]) for item in self._query("dismissed")}
@@ -499,6 +526,10 @@ def _claim_key(claim: Claim) -> dict[str, Any]:
     return {"pk": f"claim#{claim.scope}", "sk": claim.name}
 
 
+def _deletion_key(slug: Slug) -> dict[str, Any]:
+    return {"pk": "deletion", "sk": str(slug)}
+
+
 def _rounds_key(place: str) -> dict[str, Any]:
     return {"pk": "rounds", "sk": place}
 
@@ -512,8 +543,13 @@ def _event(slug: Slug, by: str, text: str, kind: str, phase: str) -> dict[str, A
         "text": text[:1000],
         "kind": kind,
         "phase": phase,
-        "expires": int(now.timestamp()) + HISTORY_DAYS * 86400,
+        "expires": _expires(HISTORY_DAYS),
     }
+
+
+def _expires(days: int) -> int:
+    """The attribute that TTL looks at (template.yaml), in seconds since the epoch."""
+    return int(datetime.now(UTC).timestamp()) + days * 86400
 
 
 def _wish(env: Environment) -> dict[str, Any]:

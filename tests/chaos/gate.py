@@ -54,6 +54,7 @@ STORE_READS = (
     "history",
     "durations",
     "dismissals",
+    "deleted_at",
     "suspects",
     "holder",
     "taken",
