@@ -1019,6 +1019,31 @@ def test_what_starts_no_task_hides_no_application() -> None:
         assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"healthCheckGracePeriodSeconds": 7}, {"propagateTags": "NONE"}, {"desiredCount": 2}],
+    ids=lambda change: "-".join(change),
+)
+def test_putting_back_brings_nothing_of_what_stg_changed_meanwhile(change: dict[str, Any]) -> None:
+    """Its new network would replace the tasks that run."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        ecs, before = qa.aws.client("ecs"), qa.service("qa-foo-app")
+        network = {"awsvpcConfiguration": {"subnets": [qa.world.subnets[0]], "assignPublicIp": "ENABLED"}}
+        ecs.update_service(cluster=qa.world.cluster, service=qa.world.stg_web, networkConfiguration=network)
+        ecs.update_service(cluster=qa.world.cluster, service="qa-foo-app", **change)
+        qa.run_pass(slug)
+        after = qa.service("qa-foo-app")
+        assert {key: after[key] for key in change} == {key: before[key] for key in change}
+        assert after["networkConfiguration"] == before["networkConfiguration"]
+        assert [one["id"] for one in after["deployments"]] == [one["id"] for one in before["deployments"]]
+        assert qa.env(slug).conditions["service/app"].message == "app is put back"
+        qa.push("qa/foo", B)
+        qa.settle()
+        assert qa.service("qa-foo-app")["networkConfiguration"] != before["networkConfiguration"]
+
+
 PATHS = [{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/admin*"]}}]
 HOSTS = [{"Field": "host-header", "HostHeaderConfig": {"Values": ["*"]}}]
 FIXED = [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200"}}]

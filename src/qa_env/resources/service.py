@@ -2,9 +2,10 @@
 
 A service of the same name cannot be created while the old one drains (facts B2-3), and one whose target
 group no listener uses is refused (B2-4): both are NotReady. What makes it ours is kept as a fingerprint in
-a tag; what the blueprint says is compared as well, because people change it by hand. What is copied from STG
-(network, placement, platform) is not: STG moves on, and its deployment must restart nobody. Asleep is the
-same service with a count of none.
+a tag; what the blueprint says is compared as well, because people change it by hand, and what they changed is
+put back alone. What is copied from STG (network, placement, platform) is not compared, and written only with
+another fingerprint: STG moves on, and its deployment must restart nobody. Asleep is the same service with a
+count of none.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ LISTED_PER_CALL = 100  # ten, where nothing is asked for (facts B2-8)
 LATELY = timedelta(minutes=5)  # in which ends of tasks count
 PATIENCE = timedelta(minutes=15)  # with a cluster that has no room
 CAPACITY = frozenset({"launchType", "capacityProviderStrategy"})
-UNSAID: Mapping[str, Any] = MappingProxyType({"loadBalancers": [], "healthCheckGracePeriodSeconds": 0})
-"""What a service has of which DescribeServices says nothing: ECS's defaults."""
+NO_LOAD_BALANCER: Mapping[str, Any] = MappingProxyType(
+    {"loadBalancers": [], "healthCheckGracePeriodSeconds": 0}
+)
+"""What DescribeServices need not say where it is so."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,10 @@ class Service:
             if service["status"] != "ACTIVE":
                 said = f"{self.name} is still stopping; it is created again after that"
                 raise NotReady(said, serving="no", **known)
-            if _differs(service, mark, own):
-                updated = self._update(service, mark, own | self._copied())
+            if updated := self._correct(service, mark, own):
                 serving = "no" if asleep else self._serving(updated)
-                raise NotReady(f"{self.name} is {_becoming(service, asleep)}", serving=serving, **known)
+                said = f"{self.name} is {_becoming(service, updated, asleep)}"
+                raise NotReady(said, serving=serving, **known)
             return self._state(env, service, {"task_definition": task["arn"], "cluster": cluster, **about})
 
     def delete(self, env: Environment) -> None:
@@ -129,25 +132,35 @@ class Service:
             **wanted,
         )["service"]
 
-    def _update(self, service: ServiceTypeDef, mark: str, wanted: dict[str, Any]) -> ServiceTypeDef:
-        """What is absent stays as it is, so what is to go is said; a change of capacity must be forced.
+    def _correct(self, service: ServiceTypeDef, mark: str, own: dict[str, Any]) -> ServiceTypeDef | None:
+        """The service as it was updated; None if it is as wanted.
 
-        Waking is forced as well: a deployment is complete when its tasks are healthy, while tasks that were
-        only added count as soon as they run.
+        What somebody changed is put back alone: UpdateService deploys anew for a network that STG has changed
+        since, and for load balancers even where they are the same.
         """
-        settings = {key: value for key, value in wanted.items() if key != "launchType"}
-        if service.get("loadBalancers") and "loadBalancers" not in settings:
-            settings |= {"loadBalancers": [], "healthCheckGracePeriodSeconds": 0}
-        if _strategy(settings) != _strategy(service):
-            settings = {"capacityProviderStrategy": [], **settings, "forceNewDeployment": True}
-        if settings["desiredCount"] and not service["desiredCount"]:
-            settings["forceNewDeployment"] = True
-        updated = self.client.update_service(service=service["serviceName"], **settings)["service"]
+        if aws.tag_dict(service.get("tags")).get(naming.TAG_SETTINGS) == mark:
+            changed = _changed(service, own)
+            return self._update(service, {"cluster": own["cluster"], **changed}) if changed else None
+        wanted = own | self._copied()
+        updated = self._update(service, wanted | _changed(service, wanted))
         self.client.tag_resource(
             resourceArn=service["serviceArn"],
             tags=aws.tag_list({naming.TAG_SETTINGS: mark}, "key", "value"),
         )
         return updated
+
+    def _update(self, service: ServiceTypeDef, settings: dict[str, Any]) -> ServiceTypeDef:
+        """What is absent stays as it is; a change of capacity must be forced.
+
+        Waking is forced as well: a deployment is complete when its tasks are healthy, while tasks that were
+        only added count as soon as they run.
+        """
+        sent = {key: value for key, value in settings.items() if key != "launchType"}
+        moves = "capacityProviderStrategy" in sent and _strategy(sent) != _strategy(service)
+        wakes = sent.get("desiredCount") and not service["desiredCount"]
+        if moves or wakes:
+            sent["forceNewDeployment"] = True
+        return self.client.update_service(service=service["serviceName"], **sent)["service"]
 
     def _cluster(self, env: Environment) -> str:
         """Where the service is; the blueprint may have moved on since."""
@@ -298,14 +311,17 @@ def _capacity(capacity: Capacity) -> dict[str, Any]:
     return {"launchType": capacity.launch_type}
 
 
-def _differs(service: ServiceTypeDef, mark: str, own: Mapping[str, Any]) -> bool:
-    """Is it not what was wanted last, or has somebody changed it since?"""
-    if aws.tag_dict(service.get("tags")).get(naming.TAG_SETTINGS) != mark:
-        return True
-    if CAPACITY & own.keys() and _strategy(own) != _strategy(service):
-        return True
-    compared = {key: value for key, value in own.items() if key not in CAPACITY}
-    return not _shows({**UNSAID, **service}, {"loadBalancers": [], **compared})
+def _changed(service: ServiceTypeDef, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What the service does not show as wanted, and what it has that is not wanted at all."""
+    shown = {**NO_LOAD_BALANCER, **service}
+    compared = {"loadBalancers": [], **wanted}
+    of_it = compared.keys() & shown.keys() - CAPACITY
+    changed = {key: compared[key] for key in of_it if not _shows(shown[key], compared[key])}
+    if changed.get("loadBalancers") == []:
+        changed |= NO_LOAD_BALANCER
+    if CAPACITY & wanted.keys() and _strategy(wanted) != _strategy(service):
+        changed["capacityProviderStrategy"] = wanted.get("capacityProviderStrategy", [])
+    return changed
 
 
 def _shows(shown: Any, wanted: Any) -> bool:
@@ -336,10 +352,14 @@ def _no_room(service: ServiceTypeDef) -> str:
     return ""
 
 
-def _becoming(service: ServiceTypeDef, asleep: str) -> str:
+def _becoming(service: ServiceTypeDef, updated: ServiceTypeDef, asleep: str) -> str:
     if asleep:
         return "falling asleep"
-    return "being replaced" if service["desiredCount"] else "waking up"
+    if not service["desiredCount"]:
+        return "waking up"
+    deployments = updated["deployments"]
+    under_way = any(one.get("rolloutState") == "IN_PROGRESS" for one in deployments)
+    return "being replaced" if under_way or len(deployments) > 1 else "put back"
 
 
 def _tasks(service: ServiceTypeDef, stops: Sequence[TaskTypeDef] = ()) -> str:
