@@ -1051,8 +1051,8 @@ FIXED = [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200"}
 
 @pytest.mark.parametrize(
     "change",
-    [{"Conditions": PATHS}, {"Conditions": HOSTS}, {"Actions": FIXED}, {}],
-    ids=["paths", "hosts", "answer", "target"],
+    [{"Conditions": PATHS}, {"Conditions": HOSTS}, {"Actions": FIXED}, {"Priority": 7}, {}],
+    ids=["paths", "hosts", "answer", "priority", "target"],
 )
 def test_a_curtain_that_somebody_changed_hangs_again_once(change: dict[str, Any]) -> None:
     """Everywhere, and in front of the page; what hangs as it should is not touched again."""
@@ -1063,7 +1063,11 @@ def test_a_curtain_that_somebody_changed_hangs_again_once(change: dict[str, Any]
         elbv2 = qa.aws.client("elbv2")
         group = qa.env(slug).output("target_group", "app")["arn"]
         to_the_application = {"Actions": [{"Type": "forward", "TargetGroupArn": group}]}
-        elbv2.modify_rule(RuleArn=before["RuleArn"], **(change or to_the_application))
+        if "Priority" in change:
+            elbv2.set_rule_priorities(RulePriorities=[{"RuleArn": before["RuleArn"], **change}])
+        else:
+            elbv2.modify_rule(RuleArn=before["RuleArn"], **(change or to_the_application))
+        assert curtains(qa, slug) != [before]
         qa.run_pass(slug)
         (after,) = curtains(qa, slug)
         assert {**after, "RuleArn": ""} == {**before, "RuleArn": ""}
@@ -1072,17 +1076,52 @@ def test_a_curtain_that_somebody_changed_hangs_again_once(change: dict[str, Any]
         assert [call.name for call in qa.aws.writes() if call.service == "elbv2"] == []
 
 
-def test_a_curtain_is_known_by_what_aws_makes_of_it() -> None:
-    """The load balancer shows the short form of the paths and of the target as well."""
+def test_a_curtain_that_lost_its_place_to_a_rule_of_others_is_left_hanging() -> None:
+    """A person has to help, and until then hides what can be hidden; then it is in its place again."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.run_pass(slug)
+        (ours,) = curtains(qa, slug)
+        elbv2, listener = qa.aws.client("elbv2"), qa.env(slug).output("listener", "app")["arn"]
+        elbv2.set_rule_priorities(RulePriorities=[{"RuleArn": ours["RuleArn"], "Priority": 7}])
+        (theirs,) = elbv2.create_rule(ListenerArn=listener, Priority=1, Conditions=PATHS, Actions=FIXED)[
+            "Rules"
+        ]
+        qa.run_pass(slug)
+        assert {rule["RuleArn"] for rule in curtains(qa, slug)} == {ours["RuleArn"], theirs["RuleArn"]}
+        said = qa.env(slug).conditions["curtain/app"]
+        assert said.state is State.BLOCKED
+        assert "give it another priority" in said.message
+        elbv2.set_rule_priorities(RulePriorities=[{"RuleArn": theirs["RuleArn"], "Priority": 9}])
+        qa.run_pass(slug)
+        assert {rule["Priority"] for rule in curtains(qa, slug)} == {"1", "9"}
+
+
+@pytest.mark.parametrize("describes", [1, 2, 3])
+def test_a_curtain_that_is_shown_late_calls_nobody(describes: int) -> None:
+    """Whichever look shows it first, it is ours."""
+    with installed() as qa:
+        qa.aws.hide_new("elbv2:CreateRule", describes)
+        slug = qa.push("qa/foo", A)
+        for _ in range(4):
+            qa.run_pass(slug)
+            assert qa.env(slug).conditions["curtain/app"].state is State.WAITING
+        assert len(curtains(qa, slug)) == 1
+
+
+@pytest.mark.parametrize("left_out", [(), ("PathPatternConfig",)], ids=["both", "short"])
+def test_a_curtain_is_known_by_what_aws_makes_of_it(left_out: tuple[str, ...]) -> None:
+    """The load balancer shows the short form of the paths, and of the target, as well or alone."""
     with installed() as qa:
         slug = qa.push("qa/foo", A)
         qa.run_pass(slug)
         (rule,) = curtains(qa, slug)
         (condition,), (action,) = rule["Conditions"], rule["Actions"]
+        paths = {key: value for key, value in condition.items() if key not in left_out} | {"Values": ["/*"]}
         groups = [{"TargetGroupArn": action["TargetGroupArn"], "Weight": 1}]
         shown = {
             **rule,
-            "Conditions": [{**condition, "Values": ["/*"]}],
+            "Conditions": [paths],
             "Actions": [{**action, "Order": 1, "ForwardConfig": {"TargetGroups": groups}}],
         }
         listener = qa.env(slug).output("listener", "app")["arn"]

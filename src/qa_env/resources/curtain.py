@@ -121,6 +121,9 @@ class Curtain:
         oidc = load_balancer.oidc if load_balancer else None
         page = naming.curtain_target_group(self.installation, arn)
         right = [mark == login.mark(oidc) and _is_curtain(rule, oidc, page) for rule, mark in rules]
+        moved = bool(rules) and not any(_is_in_place(rule) for rule, _ in rules)
+        if moved and self._is_taken(listener):
+            raise _taken(listener)  # a curtain behind another's rule hides more than none
         for (rule, _), is_right in zip(rules, right, strict=True):
             if not is_right:
                 self._delete_rule(rule["RuleArn"])
@@ -142,14 +145,17 @@ class Curtain:
             raise NotReady("the page's target group went with another environment; hanging again") from error
         except self.client.exceptions.PriorityInUseException as error:
             if self._is_taken(listener):
-                raise
+                raise _taken(listener) from error
             raise NotReady("the curtain hangs but cannot be seen yet; looking again") from error
 
     def _is_taken(self, listener: str) -> bool:
-        """Is a rule that is not ours shown in the curtain's place?"""
-        ours = {rule["RuleArn"] for rule, _ in self._rules(listener)}
-        others = [rule for rule in self._all_rules(listener) if rule["RuleArn"] not in ours]
-        return str(PRIORITY) in [rule["Priority"] for rule in others]
+        """Is a rule that is not ours shown in the curtain's place?
+
+        From one listing: a rule that only the second of two shows would be missing among ours.
+        """
+        placed = [rule["RuleArn"] for rule in self._all_rules(listener) if _is_in_place(rule)]
+        tagged = elbv2.tags(self.client, placed).values()
+        return not all(naming.owner_of(tags, self.installation) for tags in tagged)
 
     def _page(self, env: Environment) -> str:
         """The page's target group, looked after once for all roles on one load balancer."""
@@ -221,18 +227,30 @@ class Curtain:
 
 
 def _is_curtain(rule: RuleTypeDef, oidc: Oidc | None, page: str) -> bool:
-    """Does the rule, as it is shown, lead from every path to the target group of this name?
+    """Does the rule, as it is shown, lead every request to the target group of this name?
 
     By its name, which its ARN holds: the page is not looked for while the curtain hangs, and nobody can
     delete a target group that a rule forwards to.
     """
-    paths = [(one["Field"], one.get("PathPatternConfig", {}).get("Values")) for one in rule["Conditions"]]
+    # Either form of the values is documented; a curtain known by one alone could be hung anew in every pass.
+    paths = [(one["Field"], one.get("PathPatternConfig", one).get("Values")) for one in rule["Conditions"]]
     groups = [one.get("TargetGroupArn", "") for one in rule["Actions"] if one["Type"] == "forward"]
     leads = [group for group in groups if f":targetgroup/{page}/" in group]
-    return paths == [(PATH, EVERYWHERE)] and any(
-        login.is_as_wanted(oidc, rule["Actions"], group) for group in leads
-    )
+    everywhere = _is_in_place(rule) and paths == [(PATH, EVERYWHERE)]
+    return everywhere and any(login.is_as_wanted(oidc, rule["Actions"], group) for group in leads)
+
+
+def _is_in_place(rule: RuleTypeDef) -> bool:
+    """Does it come before all others?"""
+    return rule["Priority"] == str(PRIORITY)
 
 
 def _not_ours(name: str) -> Blocked:
     return Blocked(f"target group {name} has our name but is not ours; rename or delete it")
+
+
+def _taken(listener: str) -> Blocked:
+    return Blocked(
+        f"a rule that is not ours has the curtain's priority {PRIORITY} on listener {listener};"
+        " give it another priority"
+    )
