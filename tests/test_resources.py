@@ -40,6 +40,13 @@ def altered(qa: Installation, **keys: Any) -> Blueprint:
     return Blueprint.model_validate(values)
 
 
+def writes_of_a_pass(qa: Installation, slug: Slug, service: str) -> list[str]:
+    """What one more pass changes in one of AWS's services."""
+    qa.aws.calls.clear()
+    qa.run_pass(slug)
+    return [call.operation for call in qa.aws.writes() if call.service == service]
+
+
 def test_https_listener_has_the_certificate() -> None:
     """HTTPS: certificate and policy of the blueprint, and an https URL."""
     with installed() as qa:
@@ -182,9 +189,7 @@ def test_a_changed_log_in_is_written_once(
     reads = secrets.reads
     qa.run_pass(slug)
     assert secrets.reads == reads + (4 if hidden else 2)
-    qa.aws.calls.clear()
-    qa.run_pass(slug)
-    assert [call.name for call in qa.aws.writes() if call.service == "elbv2"] == []
+    assert writes_of_a_pass(qa, slug, "elbv2") == []
     elbv2 = qa.aws.client("elbv2")
     for listener in listeners(qa):
         for rule in elbv2.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]:
@@ -840,13 +845,6 @@ def stage_names(qa: Installation) -> list[str]:
     return [stage["name"] for stage in pipeline_of(qa)["stages"]]
 
 
-def pipeline_writes(qa: Installation, slug: Slug) -> list[str]:
-    """What a pass does to the pipeline."""
-    qa.aws.calls.clear()
-    qa.run_pass(slug)
-    return [call.operation for call in qa.aws.writes() if call.service == "codepipeline"]
-
-
 ALL_STAGES = ["Source", "Build", "Migrate", "Deploy"]
 
 
@@ -855,23 +853,12 @@ def test_a_stage_that_somebody_removed_comes_back_once() -> None:
     with installed() as qa:
         slug = qa.push("qa/foo", A)
         qa.settle()
-        assert pipeline_writes(qa, slug) == []
+        assert writes_of_a_pass(qa, slug, "codepipeline") == []
         without_migrate(qa)
-        assert pipeline_writes(qa, slug) == ["UpdatePipeline", "TagResource"]
+        assert writes_of_a_pass(qa, slug, "codepipeline") == ["UpdatePipeline", "TagResource"]
         assert (stage_names(qa), pipeline_of(qa)["version"]) == (ALL_STAGES, 3)
-        assert pipeline_writes(qa, slug) == []
+        assert writes_of_a_pass(qa, slug, "codepipeline") == []
         assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
-
-
-def test_a_settled_pass_reads_a_pipeline_with_one_call_each() -> None:
-    """Its version comes with its ARN, and what was written last with its owner."""
-    with installed() as qa:
-        slug = qa.push("qa/foo", A)
-        qa.settle()
-        qa.aws.calls.clear()
-        qa.run_pass(slug)
-        asked = [call.operation for call in qa.aws.calls if call.service == "codepipeline"]
-        assert asked == ["GetPipeline", "ListTagsForResource", "ListPipelineExecutions"]
 
 
 def test_a_stage_that_somebody_removed_while_it_builds_is_built_again() -> None:
@@ -897,8 +884,8 @@ def test_a_crash_before_the_mark_updates_the_pipeline_again() -> None:
             qa.aws.fail("codepipeline:TagResource")
             with pytest.raises(ClientError):
                 qa.run_pass(slug)
-            assert pipeline_writes(qa, slug) == ["UpdatePipeline", "TagResource"]
-            assert pipeline_writes(qa, slug) == []
+            assert writes_of_a_pass(qa, slug, "codepipeline") == ["UpdatePipeline", "TagResource"]
+            assert writes_of_a_pass(qa, slug, "codepipeline") == []
         assert stage_names(qa) == ALL_STAGES
         configuration = pipeline_of(qa)["stages"][1]["actions"][0]["configuration"]
         assert configuration["ProjectName"] == "other"
@@ -915,10 +902,10 @@ def test_a_mark_without_a_version_gets_one_and_updates_nothing() -> None:
         qa.settle()
         tags = qa.engine.pipelines["qa-foo"].tags
         tags[naming.TAG_SETTINGS] = tags[naming.TAG_SETTINGS].partition(":")[0]
-        assert pipeline_writes(qa, slug) == ["TagResource"]
-        assert pipeline_writes(qa, slug) == []
+        assert writes_of_a_pass(qa, slug, "codepipeline") == ["TagResource"]
+        assert writes_of_a_pass(qa, slug, "codepipeline") == []
         without_migrate(qa)
-        assert pipeline_writes(qa, slug) == ["UpdatePipeline", "TagResource"]
+        assert writes_of_a_pass(qa, slug, "codepipeline") == ["UpdatePipeline", "TagResource"]
         assert stage_names(qa) == ALL_STAGES
 
 
@@ -928,9 +915,9 @@ def test_an_answer_from_before_our_own_update_is_no_change() -> None:
         slug = qa.push("qa/foo", A)
         qa.settle()
         qa.use(altered(qa, pipeline=other_build(qa)))
-        assert pipeline_writes(qa, slug) == ["UpdatePipeline", "TagResource"]
+        assert writes_of_a_pass(qa, slug, "codepipeline") == ["UpdatePipeline", "TagResource"]
         qa.aws.stale("codepipeline:GetPipeline", 1)
-        assert pipeline_writes(qa, slug) == []
+        assert writes_of_a_pass(qa, slug, "codepipeline") == []
 
 
 BREAKER = {"enable": True, "rollback": False}
@@ -979,9 +966,7 @@ def test_a_setting_of_a_service_that_somebody_changed_comes_back_once(change: di
         assert settings(qa, change).items() >= before.items()
         qa.settle()
         assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
-        qa.aws.calls.clear()
-        qa.run_pass(slug)
-        assert [call.name for call in qa.aws.writes() if call.service == "ecs"] == []
+        assert writes_of_a_pass(qa, slug, "ecs") == []
 
 
 def settings(qa: Installation, of: dict[str, Any]) -> dict[str, Any]:
@@ -1071,9 +1056,7 @@ def test_a_curtain_that_somebody_changed_hangs_again_once(change: dict[str, Any]
         qa.run_pass(slug)
         (after,) = curtains(qa, slug)
         assert {**after, "RuleArn": ""} == {**before, "RuleArn": ""}
-        qa.aws.calls.clear()
-        qa.run_pass(slug)
-        assert [call.name for call in qa.aws.writes() if call.service == "elbv2"] == []
+        assert writes_of_a_pass(qa, slug, "elbv2") == []
 
 
 def test_a_curtain_that_lost_its_place_to_a_rule_of_others_is_left_hanging() -> None:
