@@ -16,10 +16,11 @@ from qa_env import naming
 from qa_env.blueprint import Blueprint
 from qa_env.claims import Claims
 from qa_env.errors import Blocked, NotReady, Stale
+from qa_env.holding import LOST
 from qa_env.looking import Seen
-from qa_env.model import Claim, Desired, Environment, port_key, port_scope
+from qa_env.model import Claim, Desired, Environment, State, key, port_key, port_scope
 from qa_env.store import DynamoStore
-from tests.making import REPOSITORY, A, blueprint, environment
+from tests.making import REPOSITORY, A, blueprint, environment, said
 from tests.strict_aws import StrictAWS, World, strict_aws
 
 LISTENERS = "listeners-per-application-load-balancer"
@@ -72,9 +73,11 @@ class Place:
         return env
 
     def lose(self, env: Environment) -> None:
-        """The items of its claims are gone, the record is not."""
+        """The items of its claims are gone, the record is not, and its resources have noticed."""
         for claim in env.claims.values():
             self.store.table.delete_item(Key={"pk": f"claim#{claim.scope}", "sk": claim.name})
+        listeners = {key("listener", role): said(State.BLOCKED) for role in ("web1", "web2")}
+        self.store.save(env.with_conditions({"schema": said(State.WAITING, **LOST), **listeners}))
 
     def refusal(self, made: Blueprint, branch: str) -> str:
         """What is said when it cannot have what it needs; it then holds nothing new."""
@@ -364,6 +367,14 @@ class TestItemsThatWereLost:
         place.lose(env)
         assert place.claim(made, "qa/foo").claims == env.claims
         assert {place.store.holder(claim) for claim in env.claims.values()} == {env.slug}
+
+    def test_a_teardown_claims_again_what_nobody_holds(self, place: Place) -> None:
+        """Else its data would be left, and its number given to the next one with keys in it."""
+        made = place.blueprint("10001-10049", database={"secret": "ssm:/db"}, redis=NUMBERED)
+        place.lose(place.claim(made, "qa/foo"))
+        place.store.desire(environment("qa-foo", desired=Desired.ABSENT), place.now("qa/foo"))
+        env = place.claims(made).keep(place.now("qa/foo"))
+        assert {place.store.holder(env.claims[name]) for name in ("schema", "redis")} == {env.slug}
 
     def test_a_number_that_a_record_speaks_of_is_given_to_nobody_else(self, place: Place) -> None:
         made = place.blueprint("10001-10049", redis=NUMBERED)

@@ -50,6 +50,9 @@ class NoClaims:
     def ensure(self, env: Environment) -> tuple[Environment, Outputs]:
         return env, {}
 
+    def keep(self, env: Environment) -> Environment:
+        return env
+
 
 @dataclass
 class Loop:
@@ -433,28 +436,36 @@ def test_a_worker_overtaken_by_a_newer_wish_writes_nothing() -> None:
     assert loop.woken == [SLUG]
 
 
-def test_a_teardown_looks_anew_after_a_worker_that_it_overtook() -> None:
-    """What that one made after the first look is found, though the second one is told what was before."""
+@pytest.mark.parametrize("hung_until", ["the first look", "the second look"])
+def test_a_teardown_looks_anew_after_a_worker_that_it_overtook(hung_until: str) -> None:
+    """What that one makes after a look, or while one is under way, is found; the next is told what was."""
     loop = Loop([thing := Thing("a")])
     loop.say(Ref.PRESENT, A)
     sound = {name: getattr(thing, name) for name in ("ensure", "delete")}
+
+    def looks(env: Environment) -> None:
+        """An old answer: it looks gone, whatever happens meanwhile."""
+        if hung_until == "the second look" and loop.now > 1020:
+            sound["ensure"](env)
+            loop.controller._look_anew(loop.store.records[SLUG])
 
     def hangs(env: Environment) -> Outputs:
         thing.ensure = sound["ensure"]  # type: ignore[method-assign]
         loop.say(Ref.ABSENT)
         loop.controller.reconcile(SLUG)
         assert loop.state("a") is State.GONE
-        return thing.ensure(env)
+        return thing.ensure(env) if hung_until == "the first look" else {}
 
     thing.ensure = hangs  # type: ignore[method-assign]
     loop.controller.reconcile(SLUG)
-    assert loop.state("a") is State.WAITING
     loop.now += 20
-    thing.delete = lambda env: None  # type: ignore[method-assign]
+    thing.delete = looks  # type: ignore[method-assign]
     assert loop.controller.reconcile(SLUG) is not None
     thing.delete = sound["delete"]  # type: ignore[method-assign]
-    loop.now += 20
-    assert loop.controller.reconcile(SLUG) is None
+    for _ in range(3):
+        loop.now += 20
+        loop.controller.reconcile(SLUG)
+    assert SLUG not in loop.store.records
     assert not thing.exists
 
 

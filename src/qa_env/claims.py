@@ -7,6 +7,7 @@ account decide how many fit (facts B1-1, B1-2). An environment keeps what it hol
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,10 +22,14 @@ from qa_env.model import (
     REDIS_DATABASES,
     REDIS_NAMESPACES,
     SCHEMA,
+    UNCLAIMED,
     Claim,
+    Desired,
     Environment,
     Outputs,
     Slug,
+    State,
+    key,
     port_key,
     port_scope,
 )
@@ -71,17 +76,24 @@ class Claims:
             f"claiming for {env.slug}: lost the race for a port {ATTEMPTS} times; trying again soon"
         )
 
+    def keep(self, env: Environment) -> Environment:
+        """Claim again what a teardown needs and nobody holds; what another holds by now stays its."""
+        _, lost = self._still_held(env)
+        with suppress(Taken):
+            return self.store.claim(env, lost) if lost else env
+        return env
+
     def _still_held(self, env: Environment) -> tuple[dict[str, Claim], dict[str, Claim]]:
-        """What the record holds and the table agrees to, and what nobody holds: its item was deleted.
+        """What the record holds and nothing speaks against, and what nobody holds: its item was deleted.
 
         What another holds by now is neither: it is not this environment's any more.
         """
-        claims = dict(env.claims)
-        holders = at_once([partial(self.store.holder, claim) for claim in claims.values()])
-        by = dict(zip(claims, holders, strict=True))
+        doubted = _doubted(env)
+        holders = at_once([partial(self.store.holder, env.claims[name]) for name in doubted])
+        by = dict.fromkeys(env.claims, env.slug) | dict(zip(doubted, holders, strict=True))
         return (
-            {name: claim for name, claim in claims.items() if by[name] == env.slug},
-            {name: claim for name, claim in claims.items() if by[name] is None},
+            {name: claim for name, claim in env.claims.items() if by[name] == env.slug},
+            {name: claim for name, claim in env.claims.items() if by[name] is None},
         )
 
     def _missing(self, env: Environment, turn: int) -> Iterator[tuple[str, Claim]]:
@@ -249,6 +261,18 @@ class Claims:
                     f"{claim} is held by {self.store.holder(claim)}: two branches would share it;"
                     f" rename the branch {env.branch!r}"
                 )
+
+
+def _doubted(env: Environment) -> list[str]:
+    """Which claims only the record may know: all if data has found none, a port that has no listener.
+
+    Ports need no more: as long as a listener stands nobody else is given its port.
+    """
+    if any(condition.outputs.get(UNCLAIMED) for condition in env.conditions.values()):
+        return list(env.claims)
+    listeners = {port_key(role): env.conditions.get(key("listener", role)) for role in env.roles}
+    broken = {name for name, said in listeners.items() if said and said.state is not State.READY}
+    return [name for name in env.claims if name in broken and env.desired is Desired.PRESENT]
 
 
 def _taken(held: Held, scope: str) -> dict[str, Slug]:

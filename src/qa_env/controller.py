@@ -23,8 +23,7 @@ from qa_env.branches import Branches
 from qa_env.errors import Blocked, Failed, Rejected, Stale, Unfinished
 from qa_env.looking import THREADS, at_once, both
 from qa_env.model import (
-    REDIS,
-    SCHEMA,
+    DATA,
     SHOWN,
     Asked,
     Change,
@@ -47,9 +46,7 @@ logger = logging.getLogger(__name__)
 
 CLAIMS = "claims"
 BRANCH = "branch"
-DATA = {SCHEMA: "schema", REDIS: "keyspace"}  # claim → kind of what it is the mark of
 NOTHING_LEFT = "looked twice, nothing is left"
-OVERTAKEN = "a pass of an earlier wish has just ended, so this is looked for again"
 ATTEMPTS = 4
 BELIEF = 60  # seconds that GitHub's refs may lag behind its webhooks
 MISSING = "GitHub shows no such branch"
@@ -58,9 +55,11 @@ FAREWELL = 600  # seconds that the record waits, with nothing left, for the news
 
 
 class Claiming(Protocol):
-    """Takes what an environment must hold before anything of it is made."""
+    """Takes what an environment must hold before anything of it is made, and holds it to the end."""
 
     def ensure(self, env: Environment) -> tuple[Environment, Outputs]: ...
+
+    def keep(self, env: Environment) -> Environment: ...
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,8 @@ class Controller:
             raise Rejected(
                 409, f"{change.branch!r}: {slug} is the name of {seen.branch!r}; rename one of them"
             )
-        if change.ref is Ref.CHECKED or (seen is None and self._is_over(slug, change, deleted_at)):
+        is_known = seen is not None and seen.branch
+        if change.ref is Ref.CHECKED or (not is_known and self._is_over(slug, change, deleted_at)):
             return
         if seen and self._asks(blueprint) is None and is_late(seen, change):
             said = f"ignored a late {change.event} of {change.commit or 'no commit'}"
@@ -162,20 +162,20 @@ class Controller:
         self._desire(seen, wish)
 
     def _known_of(self, slug: Slug, blueprint: Blueprint) -> tuple[Environment | None, int]:
-        """The record, and when its branch was deleted if it has none: only GitHub knows that without us."""
+        """The record, and when its branch was last deleted: GitHub, where it is asked, knows that better."""
         if self._asks(blueprint):
             return self.store.get(slug), 0
         return both(partial(self.store.get, slug), partial(self.store.deleted_at, slug))
 
     def _is_over(self, slug: Slug, change: Change, deleted_at: int) -> bool:
-        """Is there nothing to do for this branch, which has no record? Its deletion is remembered."""
+        """Is there nothing to do for this branch, of which no record knows? Its deletion is remembered."""
         if change.ref is Ref.ABSENT:
             if change.pushed_at > deleted_at:
                 self.store.remember_deletion(slug, change.pushed_at)
             return True
         is_late = 0 < change.pushed_at < deleted_at
         if is_late:
-            logger.info("ignored a late %s: the branch is gone", change.event, extra={"environment": slug})
+            logger.warning("ignored a late %s: the branch is gone", change.event, extra={"environment": slug})
         return is_late
 
     def _desire(self, seen: Environment | None, wish: Environment) -> Environment:
@@ -214,22 +214,17 @@ class Controller:
             logger.info("the record moved on", extra={"environment": slug})
             current = self.store.get(slug)
             if current and current.begun and not env.begun:
-                current = self._look_anew(current)
+                self._look_anew(current)
             self.wake(slug, "the record moved on during a pass")
-            return current
+            return self.store.get(slug)
 
-    def _look_anew(self, env: Environment) -> Environment:
-        """Let a teardown forget what it saw gone: a pass of an earlier wish may have made it since."""
-        doubted = {
-            name: self._condition(env, name, State.WAITING, OVERTAKEN, c.outputs)
-            for name, c in env.conditions.items()
-            if env.is_gone(c) and not is_report(name)
-        }
-        after = env.with_conditions(doubted)
-        if doubted:
-            with suppress(Stale):  # a newer wish believes none of these looks anyway
-                self.store.save(after)
-        return after
+    def _look_anew(self, env: Environment) -> None:
+        """Let a teardown forget what it saw gone: a pass of an earlier wish may have made it since.
+
+        A new generation makes the looks so far void, that of a pass which is under way as well.
+        """
+        with suppress(Stale):  # then there is one
+            self.store.desire(replace(env, generation=self._generation(env)), env)
 
     def _pass(self, env: Environment) -> Environment | None:
         blueprint = self.blueprints.get(env.repository)
@@ -380,6 +375,7 @@ class Controller:
         return self._end(after)
 
     def _tear_down(self, env: Environment, plan: Plan) -> tuple[Environment, list[Exception]]:
+        env = plan.claims.keep(env)
         said = {BRANCH: env.conditions[BRANCH]}
         errors: list[Exception] = []
         for wave in [*plan.retired(env), *plan.tear_down]:

@@ -181,6 +181,10 @@ class Asked:
 
 SCHEMA = "schema"
 REDIS = "redis"
+DATA = {SCHEMA: "schema", REDIS: "keyspace"}
+"""Key among the claims → kind of what it is the mark of."""
+UNCLAIMED = "unclaimed"
+"""An output of data whose claim the table does not have any more: the next pass claims it again."""
 REDIS_NAMESPACES = "redis namespace"
 REDIS_DATABASES = "redis database"
 """The scope of numbers: one for the whole installation, as two secrets may well lead to one server."""

@@ -299,6 +299,8 @@ class DynamoStore:
             )
 
     def forget(self, env: Environment) -> None:
+        if env.pushed_at:
+            self.remember_deletion(env.slug, env.pushed_at)
         claims = list(env.claims.values())
         with _stale_if_refused(env.slug):
             try:
@@ -319,17 +321,12 @@ class DynamoStore:
             "ExpressionAttributeValues": {":absent": str(Desired.ABSENT), ":generation": env.generation},
         }
         held = self._held(env.slug, claims)
-        self._transact([{"Delete": record}, *held, *self._dismissal(env), *self._deletion(env)])
+        self._transact([{"Delete": record}, *held, *self._dismissal(env)])
 
     def _dismissal(self, env: Environment) -> Iterator[Any]:
         """Without the record only this says that the branch, which may well stay, is wanted by nobody."""
         if env.commit and env.asked.dismissed == env.commit:
             item = {"pk": "dismissed", "sk": str(env.slug), "commit": env.commit}
-            yield {"Put": {"TableName": self.table.name, "Item": item}}
-
-    def _deletion(self, env: Environment) -> Iterator[Any]:
-        if env.pushed_at:
-            item = _deletion_key(env.slug) | {"pushed_at": env.pushed_at, "expires": _expires(LATE_DAYS)}
             yield {"Put": {"TableName": self.table.name, "Item": item}}
 
     def deleted_at(self, slug: Slug) -> int:

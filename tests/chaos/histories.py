@@ -41,6 +41,14 @@ DIRECTED: dict[str, tuple[Step, ...]] = {
         ("meet", ("elbv2:CreateTargetGroup", "delete", "qa/a")),
         ("receive_well", (6,)),
     ),
+    "a worker that hung makes a thing after the first look, and the second is told what was before": (
+        ("push", ("qa/a",)),
+        ("hear_all", ()),
+        ("meet", ("codepipeline:CreatePipeline", "delete", "qa/a")),
+        ("receive_well", (2,)),
+        ("wait", (20,)),
+        ("receive", ("stale", 1)),
+    ),
     "a push arrives while the environment is being forgotten": (
         ("push", ("qa/a",)),
         ("hear_all", ()),

@@ -111,10 +111,7 @@ class Chaos(Life):
     """Branches whose schema somebody dropped: it is made again, and only a build fills it."""
     lost: set[Slug] = field(default_factory=set)
     excused: set[Slug] = field(default_factory=set)
-    """Of these the record or its claims were lost by hand, or both looks were misled.
-
-    No wonder if the audit finds something of them.
-    """
+    """Of these the record was lost by hand, or both looks were misled: no wonder if the audit finds them."""
     unclaimed: set[Slug] = field(default_factory=set)
     """Whose claims were lost: until their next pass another may take one."""
     unattended: set[Slug] = field(default_factory=set)
@@ -577,7 +574,6 @@ class Chaos(Life):
             store = self.store._fake
             store.claims = {claim: holder for claim, holder in store.claims.items() if holder != slug}
             self.unclaimed.add(slug)
-            self.excused.add(slug)
 
     def do_lose_table(self, claims: bool) -> None:
         """All records, perhaps with their claims and with the history."""

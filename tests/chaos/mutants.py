@@ -114,6 +114,11 @@ class BelievesAnyListing(Mutant):
             yield
 
 
+class DoubtsNoLook(Controller):
+    def _look_anew(self, env: Environment) -> None:
+        pass
+
+
 class BelievesItsClaims(Mutant):
     """The record alone says what it holds; nobody looks whether the table agrees."""
 
@@ -129,6 +134,11 @@ MUTANTS = (
     OfController("trusts the record's ready", (0, 2), TrustsTheRecord),
     OfController("deletes only what the record remembers", (4, 6), DeletesWhatItRemembers),
     BelievesAnyListing("believes any listing", (3, 5)),
+    OfController(
+        "believes a look that a worker hung through",
+        ("a worker that hung makes a thing after the first look, and the second is told what was before",),
+        DoubtsNoLook,
+    ),
     BelievesItsClaims("believes its record about claims", (14, 45)),
     OfController(
         "forgets after the first look",

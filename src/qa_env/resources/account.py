@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from qa_env import aws, datacall, naming
 from qa_env.blueprint import Database
 from qa_env.errors import Blocked, NotReady
+from qa_env.holding import held
 from qa_env.model import SCHEMA, Claim, Desired, Environment, Ledger, Outputs, Slug, State
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Account:
     def ensure(self, env: Environment) -> Outputs:
         """Find or make the secret, then the user in it with all rights on the environment's schema."""
         schema = env.output("schema")["name"]
-        claim = self._held(env)
+        claim = held(self.ledger, env, SCHEMA)
         if claim is None or claim.name != schema:
             raise NotReady("waiting for the schema's name")
         name = naming.account_secret(self.installation, env.slug)
@@ -70,7 +71,7 @@ class Account:
                 found = self._find(env)
             except Blocked:
                 found = None
-            claim = self._held(env)
+            claim = held(self.ledger, env, SCHEMA)
             if claim and (found or self._was_ours(env, claim)):
                 if not self.ledger.is_current(env):
                     raise NotReady("the record moved on: the user stays")
@@ -136,11 +137,6 @@ class Account:
         """Does the record say that we made it, or has the audit found it so?"""
         adopted = not env.branch and self.kind in env.conditions
         return adopted or env.remembered(self.kind).get("user") == naming.account(claim.name)
-
-    def _held(self, env: Environment) -> Claim | None:
-        """The schema's claim, read again from the table: the record's copy may be old."""
-        claim = env.claims.get(SCHEMA)
-        return claim if claim and self.ledger.holder(claim) == env.slug else None
 
     def _ask(self, action: str, env: Environment, claim: Claim, **details: object) -> datacall.Answer:
         request = {"store": "mysql", "action": action, "secret": self.database.secret, "name": claim.name}

@@ -14,6 +14,7 @@ from typing import Any
 from qa_env import datacall, naming
 from qa_env.blueprint import Redis
 from qa_env.errors import Blocked, NotReady, Unfinished
+from qa_env.holding import LOST, held
 from qa_env.model import REDIS, REDIS_DATABASES, REDIS_NAMESPACES, Claim, Environment, Outputs, Slug
 from qa_env.rounds import Member, Progress, Removal, Result, Table
 
@@ -35,9 +36,9 @@ class Keyspace:
 
     def ensure(self, env: Environment) -> Outputs:
         """See that Redis can be reached, return the namespace and the database."""
-        claim = self._held(env)
+        claim = held(self.table, env, REDIS)
         if claim is None:
-            raise NotReady("waiting for a place in redis")
+            raise NotReady("waiting for a place in redis", **LOST)
         place = self._place(claim)
         self._ask("ensure", **place)
         return {name: str(value) for name, value in place.items() if name != "mode"}
@@ -45,7 +46,7 @@ class Keyspace:
     def delete(self, env: Environment) -> None:
         """Remove the environment's keys once nothing can write new ones."""
         env.require_gone(*USERS)
-        claim = self._held(env)
+        claim = held(self.table, env, REDIS)
         if claim is None:
             return
         if not self.table.is_current(env):
@@ -68,8 +69,8 @@ class Keyspace:
         """
         if self.redis.mode == "database":
             claimed = self.table.taken(REDIS_DATABASES)
-            held = self._ask("list", databases=self.redis.databases)["names"]
-            yield from ((Claim(REDIS_DATABASES, n), claimed[n]) for n in held if n in claimed)
+            filled = self._ask("list", databases=self.redis.databases)["names"]
+            yield from ((Claim(REDIS_DATABASES, n), claimed[n]) for n in filled if n in claimed)
             return
         claimed = self.table.taken(REDIS_NAMESPACES)
         for name in sorted(self._namespaces()):
@@ -119,10 +120,6 @@ class Keyspace:
         """Did an earlier pass of this wish see the keys gone?"""
         last = env.conditions.get(self.kind)
         return last is not None and env.is_gone(last)
-
-    def _held(self, env: Environment) -> Claim | None:
-        claim = env.claims.get(REDIS)
-        return claim if claim and self.table.holder(claim) == env.slug else None
 
     def _place(self, claim: Claim) -> dict[str, Any]:
         """The claim says which kind of place it is: the blueprint's mode may have changed since."""

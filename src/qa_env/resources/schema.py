@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from qa_env import datacall, naming
 from qa_env.blueprint import Database
 from qa_env.errors import NotReady
+from qa_env.holding import LOST, held
 from qa_env.model import SCHEMA, Claim, Environment, Ledger, Outputs, Slug
 
 
@@ -31,9 +32,9 @@ class Schema:
 
     def ensure(self, env: Environment) -> Outputs:
         """Create the schema if it is missing, reset it if that is due; return its name."""
-        claim = self._held(env)
+        claim = held(self.ledger, env, SCHEMA)
         if claim is None:
-            raise NotReady("waiting for the schema's name")
+            raise NotReady("waiting for the schema's name", **LOST)
         wish = str(env.asked.reset)
         idle = env.remembered("pipeline").get("idle")
         if env.reset_due and idle == wish:
@@ -47,7 +48,7 @@ class Schema:
     def delete(self, env: Environment) -> None:
         """Drop the schema once nothing can use it, if the claim still says that it is ours."""
         env.require_gone("pipeline", "service", "account")
-        claim = self._held(env)
+        claim = held(self.ledger, env, SCHEMA)
         if claim is not None:
             self._drop(env, claim)
 
@@ -74,11 +75,6 @@ class Schema:
         details = {"charset": self.database.charset, "collation": self.database.collation}
         room = {"each": self.connections, "budget": self.database.connections}
         self._ask("ensure", name=claim.name, **details, **room)
-
-    def _held(self, env: Environment) -> Claim | None:
-        """The claim, read again from the table: the record's copy may be old."""
-        claim = env.claims.get(SCHEMA)
-        return claim if claim and self.ledger.holder(claim) == env.slug else None
 
     def _ask(self, action: str, **details: object) -> datacall.Answer:
         request = {"store": "mysql", "action": action, "secret": self.database.secret}
