@@ -11,7 +11,7 @@ import pytest
 from qa_env.blueprint import Blueprint
 from qa_env.controller import Controller, Plan
 from qa_env.errors import Blocked, NotReady, Rejected
-from qa_env.model import Change, Desired, Environment, Outputs, Phase, Ref, Slug, State
+from qa_env.model import Change, Desired, Environment, Orphan, Outputs, Phase, Ref, Slug, State
 from tests.fakes import FakeBranches, MemoryStore
 from tests.installation import REPOSITORY, A, B, C, Installation, installed
 
@@ -320,6 +320,17 @@ def test_a_push_from_before_a_deletion_that_came_first_makes_nothing() -> None:
     loop.branches = FakeBranches()
     loop.say(Ref.PRESENT, A, pushed_at=2)
     assert loop.store.records[SLUG].commit == A
+
+
+def test_a_push_from_before_the_deletion_does_not_revive_a_tombstone() -> None:
+    """The record was lost, so the deletion found none; what is left has been found by the audit since."""
+    loop = Loop([Thing("a")])
+    loop.say(Ref.ABSENT, pushed_at=3)
+    loop.controller.adopt(Orphan(SLUG, REPOSITORY, ("a",), {}))
+    loop.say(Ref.PRESENT, A, pushed_at=2)
+    assert loop.store.records[SLUG].desired is Desired.ABSENT
+    loop.say(Ref.PRESENT, B, pushed_at=4)
+    assert loop.store.records[SLUG].desired is Desired.PRESENT
 
 
 def test_a_create_event_waits_for_the_push_that_names_the_commit() -> None:

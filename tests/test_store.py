@@ -366,6 +366,8 @@ class TestForget:
             store.remember_deletion(environment().slug, pushed_at)
         assert store.deleted_at(environment().slug) == 200
         assert list(store.all()) == []
+        store.forget(stored(store, desired=Desired.ABSENT, pushed_at=50))
+        assert store.deleted_at(environment().slug) == 200
 
 
 class TestHistory:
