@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import boto3
@@ -77,7 +77,8 @@ class Place:
         for claim in env.claims.values():
             self.store.table.delete_item(Key={"pk": f"claim#{claim.scope}", "sk": claim.name})
         listeners = {key("listener", role): said(State.BLOCKED) for role in ("web1", "web2")}
-        self.store.save(env.with_conditions({"schema": said(State.WAITING, **LOST), **listeners}))
+        noticed = {"claims": said(State.READY), "schema": said(State.WAITING, **LOST), **listeners}
+        self.store.save(env.with_conditions(noticed))
 
     def refusal(self, made: Blueprint, branch: str) -> str:
         """What is said when it cannot have what it needs; it then holds nothing new."""
@@ -390,6 +391,16 @@ class TestItemsThatWereLost:
         after = place.claim(made, "qa/foo").claims
         assert not set(after.values()) & set(before.values())
         assert {place.store.holder(claim) for claim in after.values()} == {"qa-foo"}
+
+    def test_a_new_life_does_not_believe_what_the_last_one_held(self, place: Place) -> None:
+        """Its listeners are gone: others may have been given their ports while it was torn down."""
+        made = place.blueprint("10001-10049")
+        env = place.claim(made, "qa/foo")
+        place.lose(env)
+        place.store.desire(environment("qa-foo", desired=Desired.ABSENT, generation=8), place.now("qa/foo"))
+        place.store.renew(replace(env, generation=9, conditions={}), place.now("qa/foo"))
+        assert place.claim(made, "qa/bar").claims == env.claims
+        assert not set(place.claim(made, "qa/foo").claims.values()) & set(env.claims.values())
 
     def test_a_name_that_another_holds_by_now_needs_a_person(self, place: Place) -> None:
         made = place.blueprint("10001-10049", database={"secret": "ssm:/db", "schema": "{branch_}"})

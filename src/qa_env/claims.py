@@ -266,13 +266,18 @@ class Claims:
 def _doubted(env: Environment) -> list[str]:
     """Which claims only the record may know: all if data has found none, a port that has no listener.
 
-    Ports need no more: as long as a listener stands nobody else is given its port.
+    Ports need no more: as long as a listener stands nobody else is given its port. A new life begins without
+    one, so it asks for all that the last one has left it.
     """
     if any(condition.outputs.get(UNCLAIMED) for condition in env.conditions.values()):
         return list(env.claims)
+    if env.desired is Desired.ABSENT:
+        return []
+    if KIND not in env.conditions:
+        return list(env.claims)
     listeners = {port_key(role): env.conditions.get(key("listener", role)) for role in env.roles}
     broken = {name for name, said in listeners.items() if said and said.state is not State.READY}
-    return [name for name in env.claims if name in broken and env.desired is Desired.PRESENT]
+    return [name for name in env.claims if name in broken]
 
 
 def _taken(held: Held, scope: str) -> dict[str, Slug]:
