@@ -8,7 +8,7 @@ from typing import Any
 
 from qa_env import naming
 from qa_env.errors import Stale
-from qa_env.model import Asked, Built, Claim, Desired, Environment, Slug
+from qa_env.model import Asked, Built, Claim, Desired, Environment, Outputs, Slug
 from qa_env.rounds import Rounds
 from qa_env.store import Event, Suspect, Taken
 
@@ -159,6 +159,16 @@ class MemoryStore:
         if current is None or current.generation != generation:
             raise Stale(slug)
         return current
+
+
+class NothingToClaim:
+    """For environments that need to hold nothing."""
+
+    def ensure(self, env: Environment) -> tuple[Environment, Outputs]:
+        return env, {}
+
+    def keep(self, env: Environment) -> Environment:
+        return env
 
 
 class FakeBranches:

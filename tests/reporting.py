@@ -16,7 +16,7 @@ from qa_env.controller import Controller, Plan
 from qa_env.github_api import GitHub
 from qa_env.model import Built, Condition, Desired, Environment, Resource, State
 from tests import canaries
-from tests.fakes import MemoryStore
+from tests.fakes import MemoryStore, NothingToClaim
 from tests.making import REPOSITORY, A, blueprint, environment, said
 
 TOKEN = canaries.GITHUB_TOKEN
@@ -148,13 +148,6 @@ def gone(report: Resource, env: Environment, memory: Environment | None = None) 
     """The last pass."""
     last = memory.remembered(report.kind) if memory else {}
     report.delete(env.with_conditions({report.kind: said(State.READY, **last)}) if memory else env)
-
-
-class NothingToClaim:
-    """An environment that needs no port and no name."""
-
-    def ensure(self, env: Environment) -> tuple[Environment, dict[str, str]]:
-        return env, {}
 
 
 @dataclass

@@ -12,7 +12,7 @@ from qa_env.blueprint import Blueprint
 from qa_env.controller import Controller, Plan
 from qa_env.errors import Blocked, NotReady, Rejected
 from qa_env.model import Change, Desired, Environment, Orphan, Outputs, Phase, Ref, Slug, State
-from tests.fakes import FakeBranches, MemoryStore
+from tests.fakes import FakeBranches, MemoryStore, NothingToClaim
 from tests.installation import REPOSITORY, A, B, C, Installation, installed
 
 SLUG = Slug("qa-foo")
@@ -44,16 +44,6 @@ class Thing:
         return iter([SLUG] if self.exists else [])
 
 
-class NoClaims:
-    """An environment that needs to hold nothing."""
-
-    def ensure(self, env: Environment) -> tuple[Environment, Outputs]:
-        return env, {}
-
-    def keep(self, env: Environment) -> Environment:
-        return env
-
-
 @dataclass
 class Loop:
     """A controller over fakes."""
@@ -72,7 +62,7 @@ class Loop:
         )
 
     def plan(self, blueprint: Blueprint) -> Plan:
-        return Plan(NoClaims(), [self.things], [self.things], lambda roles: [], branches=self.branches)
+        return Plan(NothingToClaim(), [self.things], [self.things], lambda roles: [], branches=self.branches)
 
     def wake(self, slug: Slug, why: str) -> None:
         self.woken.append(slug)
@@ -486,7 +476,7 @@ def test_reports_speak_of_what_is_blocked_too() -> None:
     report = Thing("commit_status")
 
     def plan(blueprint: Blueprint) -> Plan:
-        class Full:
+        class Full(NothingToClaim):
             def ensure(self, env: Environment) -> tuple[Environment, Outputs]:
                 raise Blocked("no port is free")
 
@@ -506,7 +496,7 @@ def test_a_failed_report_holds_nothing_up() -> None:
     report = Thing("commit_status", says=Blocked("GitHub refuses"))
 
     def plan(blueprint: Blueprint) -> Plan:
-        return Plan(NoClaims(), [loop.things], [], lambda roles: [], reports=[report])
+        return Plan(NothingToClaim(), [loop.things], [], lambda roles: [], reports=[report])
 
     loop.say(Ref.PRESENT, A)
     env = replace(loop.controller, plan=plan).reconcile(SLUG)

@@ -15,11 +15,10 @@ from qa_env.errors import Blocked, NotReady
 from qa_env.model import REPORTS, Desired, Environment, Outputs, Phase, Resource, Slug, State
 from qa_env.reports.pull_request import PullRequest
 from qa_env.wording import Words, en
-from tests.fakes import MemoryStore
+from tests.fakes import MemoryStore, NothingToClaim
 from tests.installation import Installation, blueprint, installed
 from tests.making import REPOSITORY, B, environment, example
 from tests.making import blueprint as made_blueprint
-from tests.reporting import NothingToClaim
 
 # --- who is told ------------------------------------------------------------------------------------------
 

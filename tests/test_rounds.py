@@ -16,9 +16,9 @@ import pytest
 
 from qa_env import rounds
 from qa_env.controller import Controller, Plan
-from qa_env.model import REDIS, REDIS_NAMESPACES, Claim, Desired, Environment, Outputs, Slug
+from qa_env.model import REDIS, REDIS_NAMESPACES, Claim, Desired, Slug
 from qa_env.resources.keyspace import Keyspace
-from tests.fakes import MemoryStore
+from tests.fakes import MemoryStore, NothingToClaim
 from tests.making import B, blueprint, environment
 
 SLUGS = tuple(Slug(f"qa-{name}") for name in ("foo", "bar", "baz", "qux"))
@@ -29,11 +29,6 @@ STEPS = 120
 CALMING = 400
 PLACE = {"mode": "namespace", "secret": "secretsmanager:redis", "prefix": "qa", "database": 0}
 TOLD = ("generations", "rounds", "save_rounds", "taken", "holder", "is_current", "save", "get")
-
-
-class NothingToClaim:
-    def ensure(self, env: Environment) -> tuple[Environment, Outputs]:
-        return env, {}
 
 
 class Killed(BaseException):

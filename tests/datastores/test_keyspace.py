@@ -16,12 +16,12 @@ from qa_env.controller import Controller, Plan
 from qa_env.datacall import FunctionError
 from qa_env.datastores import Datastores
 from qa_env.errors import Stale
-from qa_env.model import REDIS, REDIS_NAMESPACES, Claim, Desired, Environment, Outputs, Slug, State
+from qa_env.model import REDIS, REDIS_NAMESPACES, Claim, Desired, Slug, State
 from qa_env.resources.keyspace import Keyspace
 from qa_env.rounds import LEASE, SHARED, Rounds
 from tests.datastores.asking import SECRET, minutes
 from tests.event_source import properties
-from tests.fakes import MemoryStore
+from tests.fakes import MemoryStore, NothingToClaim
 from tests.making import A, B, blueprint, environment, said
 
 FOO, BAR, BAZ, QUX = (Slug(f"qa-{name}") for name in ("foo", "bar", "baz", "qux"))
@@ -30,11 +30,6 @@ APART = 20
 PATIENCE = 50
 ENDLESSLY = 10 * PATIENCE
 OTHERS = 30_000
-
-
-class NothingToClaim:
-    def ensure(self, env: Environment) -> tuple[Environment, Outputs]:
-        return env, {}
 
 
 class Killed(BaseException):
