@@ -784,6 +784,25 @@ def test_a_build_that_a_person_stopped_is_not_started_again() -> None:
         assert qa.env(slug).conditions["pipeline"].message == "the build stopped"
 
 
+def test_a_build_that_a_teardown_stopped_is_started_for_who_wants_it_again() -> None:
+    """The record was lost in the middle of the teardown, so the pipeline is still there, and its end."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.deliver()
+        for _ in range(3):
+            qa.engine.step()
+        qa.delete("qa/foo")
+        qa.run_pass(slug)
+        qa.queue.clear()
+        qa.engine.run_until_idle()
+        (stopped,) = qa.codepipeline.list_pipeline_executions(pipelineName=slug)["pipelineExecutionSummaries"]
+        assert (stopped["status"], stopped["sourceRevisions"][0]["revisionId"]) == ("Stopped", A)
+        qa.store.table.delete_item(Key={"pk": "environment", "sk": str(slug)})
+        qa.push("qa/foo", A)
+        qa.settle()
+        assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+
+
 def test_an_update_that_is_refused_hides_nothing() -> None:
     """The old version runs on in front of everybody until a person has helped."""
     with installed() as qa:

@@ -34,6 +34,8 @@ LISTED_PER_CALL = 1000  # the service model's maximum
 VALUE_MAX = 1000  # facts B3-7: the whole JSON of EnvironmentVariables, too
 COMMIT = "#{SourceVariables.CommitId}"
 FIRST_VERSION = 1
+BRANCH_GONE = "the branch is gone"
+"""Why a teardown stops an execution. Somebody else's reason is another."""
 
 
 @dataclass(frozen=True)
@@ -230,10 +232,9 @@ class Pipeline:
             running = [stage.name for stage in stages if stage.status == "InProgress"]
             raise NotReady(f"building: {running[0] if running else 'between two stages'}", **known)
         (broken, *_) = [*(stage for stage in stages if stage.broken), Stage("")]
-        if status in BROKEN and not broken.why.startswith(NOT_WANTED):
+        if status in BROKEN and not _was_unwanted(newest, broken):
             found = (f" in {broken.name}" if broken.name else "") + (f": {broken.why}" if broken.why else "")
             raise Failed(f"the build {status.lower()}{found}", **{**known, "log_url": broken.url})
-        # Deploy refused the commit while it was not wanted; now it is.
         self._start(env, name, execution[:8])
 
     def _start(self, env: Environment, name: str, after: str) -> NoReturn:
@@ -288,7 +289,7 @@ class Pipeline:
         exceptions = self.client.exceptions
         try:
             self.client.stop_pipeline_execution(
-                pipelineName=name, pipelineExecutionId=execution, abandon=True, reason="the branch is gone"
+                pipelineName=name, pipelineExecutionId=execution, abandon=True, reason=BRANCH_GONE
             )
         except (exceptions.DuplicatedStopRequestException, exceptions.PipelineExecutionNotStoppableException):
             return
@@ -395,6 +396,12 @@ def _stage(name: str, action: dict[str, Any]) -> dict[str, Any]:
 
 def _type(category: str, owner: str, provider: str) -> dict[str, str]:
     return {"category": category, "owner": owner, "provider": provider, "version": "1"}
+
+
+def _was_unwanted(execution: PipelineExecutionSummaryTypeDef, broken: Stage) -> bool:
+    """Did it end because nobody wanted its commit then? Deploy refused it, or a teardown stopped it."""
+    stopped = execution.get("stopTrigger", {}).get("reason")
+    return stopped == BRANCH_GONE or broken.why.startswith(NOT_WANTED)
 
 
 def _is_built(env: Environment, fulfilling: Sequence[str] | None) -> bool:
