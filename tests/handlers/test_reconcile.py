@@ -25,7 +25,7 @@ from qa_env.errors import NotReady
 from qa_env.model import Change, Desired, Environment, Ref, Slug
 from qa_env.watch import NOT_SETTLED
 from tests.event_source import properties
-from tests.fakes import MemoryStore
+from tests.fakes import MemoryStore, NothingToClaim
 from tests.making import EVENTS, REPOSITORY, A, B, blueprint, environment, event
 
 GITHUB = sorted(path.stem for path in EVENTS.glob("push-*.json"))
@@ -34,7 +34,7 @@ MADE = blueprint(
 )
 
 
-class Claiming:
+class Claiming(NothingToClaim):
     """Claims nothing, and breaks for environments that a test has poisoned."""
 
     def __init__(self) -> None:
