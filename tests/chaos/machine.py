@@ -227,9 +227,11 @@ class Chaos(Life):
     def _watch_keys(self, place: Claim) -> None:
         """Keys are removed only for a record that holds their place and is to be absent."""
         holders = [env for env in self.records.values() if _holds(env, place.scope, place.name)]
-        if [env for env in holders if env.desired is Desired.PRESENT] or not holders:
-            wanted = "is wanted" if holders else "no record holds"
-            self.violations.append(f"the keys of {place}, which {wanted}, are removed")
+        if not holders and place.name in self.datastores.keys:
+            self.violations.append(f"the keys of {place}, which no record holds, are removed")
+        for env in holders:
+            if env.desired is Desired.PRESENT:
+                self.violations.append(f"the keys of {place} are removed though {env.slug} is wanted")
 
     def _watch_making(self, call: Call) -> None:
         """Nothing is made for what is to be gone, but by who does not know it yet."""
