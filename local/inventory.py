@@ -60,7 +60,7 @@ class Inventory:
             if item["pk"].startswith("claim#"):
                 yield f"claim on {_scope(item['pk'])} {item['sk']} by {item['slug']}"
             elif not item["pk"].startswith(
-                ("history#", "repository", "dismissed", "audit", "rounds")
+                ("history#", "repository", "dismissed", "deletion", "audit", "rounds")
             ):  # what is only remembered
                 yield f"{item['pk']} record {item['sk']}"
 
