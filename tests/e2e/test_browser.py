@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -34,7 +36,19 @@ def start(dev: Developer, branch: str, **files: str | None) -> str:
     """Push a commit of its own; returns the URL of the environment that is made for it."""
     commit = dev.commit(**files)
     dev.push(branch)
-    return str(wait(lambda: _url(dev.record(branch), commit), "there is a URL"))
+    url = str(wait(lambda: _url(dev.record(branch), commit), "there is a URL"))
+    wait(lambda: _is_open(url), f"{url} is open")
+    return url
+
+
+def _is_open(url: str) -> bool:
+    """The local stack opens a port some moments after its listener is there."""
+    place = urlsplit(url)
+    try:
+        socket.create_connection((place.hostname or "", place.port or 80), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _url(record: dict[str, Any], commit: str) -> str | None:
