@@ -1,0 +1,209 @@
+"""A function that dies at any of its statements, or whose connection breaks there: asking again ends it.
+
+`make crash` kills functions around a whole request to the `datastores` function. Here they are killed around
+each statement that it sends to a real server: before it, after it, and with its answer lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import pymysql
+import pytest
+import redis
+from pymysql.constants import CR
+
+from local.servers import MariaDB, Redis
+from qa_env.datastores import Datastores, mysql
+from qa_env.datastores import redis as keyspace
+from tests import canaries
+from tests.datastores.asking import SECRET, minutes
+
+LOGIN = "secretsmanager:login"
+Execute = Callable[[str], list[tuple[Any, ...]]]
+
+
+class Killed(BaseException):
+    """The sandbox died."""
+
+
+class Way(StrEnum):
+    """What happens to one statement."""
+
+    BEFORE = "killed before it"
+    AFTER = "killed after it"
+    LOST = "its answer lost"
+
+
+@dataclass
+class Death:
+    """The statement that goes wrong, by its number; `met` once it has."""
+
+    number: int
+    way: Way
+    lost: Exception
+    sent: int = 0
+
+    @property
+    def met(self) -> bool:
+        return self.sent >= self.number
+
+    def around(self, send: Callable[..., Any]) -> Callable[..., Any]:
+        def sends(*given: Any, **more: Any) -> Any:
+            self.sent += 1
+            if self.sent != self.number:
+                return send(*given, **more)
+            if self.way is Way.BEFORE:
+                raise Killed
+            send(*given, **more)
+            raise self.lost if self.way is Way.LOST else Killed
+
+        return sends
+
+
+@contextmanager
+def dying(thing: Any, method: str, death: Death) -> Iterator[None]:
+    """Every call of this method counts; the function's death is over with the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thing, method, death.around(getattr(thing, method)))
+        with suppress(Killed):
+            yield
+
+
+def answer(secret: str, request: dict[str, Any]) -> dict[str, Any]:
+    login = {"username": "qa-foo", "password": canaries.ACCOUNT_PASSWORD}
+    secrets = {SECRET: secret, LOGIN: json.dumps(login)}
+    return Datastores(secrets.__getitem__).handle({"secret": SECRET, "prefix": "qa", **request}, minutes)
+
+
+# --- MySQL ------------------------------------------------------------------------------------------------
+
+SCHEMA = {"store": "mysql", "name": "qa-foo", "charset": "utf8mb4"}
+ACCOUNT = {**SCHEMA, "login": LOGIN, "connections": 4, "trust": True, "known": False}
+ENSURE, DELETE = {**SCHEMA, "action": "ensure"}, {**SCHEMA, "action": "delete"}
+ENSURE_ACCOUNT = {**ACCOUNT, "action": "ensure_account"}
+DELETE_ACCOUNT = {**ACCOUNT, "action": "delete_account", "known": True}
+ACTS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    "a schema is made": ([], ENSURE),
+    "a schema is dropped": ([ENSURE], DELETE),
+    "a user is made": ([ENSURE], ENSURE_ACCOUNT),
+    "a user gets another limit": ([ENSURE, ENSURE_ACCOUNT], {**ENSURE_ACCOUNT, "connections": 9}),
+    "a user is dropped": ([ENSURE, ENSURE_ACCOUNT], DELETE_ACCOUNT),
+}
+"""What was done before, and what is asked for."""
+
+
+@pytest.fixture
+def sql(mariadb: MariaDB) -> Iterator[Execute]:
+    with mariadb.connect() as connection, connection.cursor() as cursor:
+
+        def execute(statement: str) -> list[tuple[Any, ...]]:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+        yield execute
+        clear(execute)
+
+
+def clear(sql: Execute) -> None:
+    sql("DROP USER IF EXISTS 'qa-foo'@'%'")
+    sql("DROP DATABASE IF EXISTS `qa-foo`")
+
+
+def found(sql: Execute) -> dict[str, Any]:
+    """What there is of the environment: its tables, its user with all that it may, and their sessions."""
+    users = sql("SELECT User, Host, max_user_connections FROM mysql.user WHERE User LIKE 'qa%'")
+    return {
+        "schemas": sql("SHOW DATABASES LIKE 'qa%'"),
+        "tables": sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'qa-foo'"),
+        "users": users,
+        "grants": sql("SHOW GRANTS FOR 'qa-foo'@'%'") if users else [],
+        "sessions": [
+            user
+            for _, user, _, schema, command, *_ in sql("SHOW PROCESSLIST")
+            if "qa-foo" in (user, schema) and command != "Killed"
+        ],
+    }
+
+
+@contextmanager
+def lived(server: MariaDB, sql: Execute, before: list[dict[str, Any]]) -> Iterator[None]:
+    """The environment as it was, with a table and somebody in a transaction; nothing of it is left later."""
+    with ExitStack() as stack:
+        for request in before:
+            assert "error" not in answer(server.secret, request)
+        if before:
+            sql("CREATE TABLE `qa-foo`.pets (name TEXT)")
+            own = ENSURE_ACCOUNT in before
+            session = pymysql.connect(
+                host=server.host,
+                port=server.port,
+                user="qa-foo" if own else server.user,
+                password=canaries.ACCOUNT_PASSWORD if own else server.password,
+                database="qa-foo",
+            )
+            stack.enter_context(closing(session))
+            session.cursor().execute("SELECT * FROM pets")
+        yield
+    clear(sql)
+
+
+@pytest.mark.parametrize("way", Way)
+@pytest.mark.parametrize("act", ACTS)
+def test_mysql_ends_the_same_wherever_it_was_cut(mariadb: MariaDB, sql: Execute, act: str, way: Way) -> None:
+    before, request = ACTS[act]
+    with lived(mariadb, sql, before):
+        said = answer(mariadb.secret, request)
+        wanted = found(sql)
+    death = Death(0, way, pymysql.OperationalError(CR.CR_SERVER_LOST, "cut"))
+    while death.met:
+        death = Death(death.number + 1, way, death.lost)
+        with lived(mariadb, sql, before):
+            heard: dict[str, Any] = {}
+            with dying(mysql._Connection, "query", death):
+                heard = answer(mariadb.secret, request)
+            assert heard.get("error") in (None, "not_ready")
+            assert answer(mariadb.secret, request) == said, death
+            assert found(sql) == wanted, death
+    assert death.sent >= 4
+
+
+# --- Redis ------------------------------------------------------------------------------------------------
+
+NAMESPACES = {"store": "redis", "mode": "namespace", "database": 0, "action": "delete"}
+NAMESPACES |= {"namespaces": {"qa_foo": "qa", "qa_bar": "qa"}}
+NUMBERED = {"store": "redis", "mode": "database", "database": 3, "action": "delete"}
+OTHERS = {"qa_foobar:1", "qa_food:1", "stg:1"}
+
+
+@pytest.mark.parametrize("way", Way)
+@pytest.mark.parametrize("request_", [NAMESPACES, NUMBERED], ids=["namespaces", "a numbered database"])
+def test_redis_ends_the_same_wherever_it_was_cut(
+    redis_server: Redis, request_: dict[str, Any], way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyspace, "PAGE", 10)
+    death = Death(0, way, redis.ConnectionError("cut"))
+    with redis_server.connect() as all_of_it:
+        while death.met:
+            death = Death(death.number + 1, way, death.lost)
+            ours = {f"{name}:{number}": "x" for name in ("qa_foo", "qa_bar") for number in range(30)}
+            all_of_it.mset({**ours, **dict.fromkeys(OTHERS, "x")})
+            all_of_it.execute_command("SELECT", 3)
+            all_of_it.set("x", 1)
+            all_of_it.execute_command("SELECT", 0)
+            heard: dict[str, Any] = {}
+            with dying(redis.connection.AbstractConnection, "send_packed_command", death):
+                heard = answer(redis_server.secret, request_)
+            assert heard.get("error") in (None, "not_ready")
+            cursor = {"cursor": heard.get("cursor", "0")}
+            assert answer(redis_server.secret, {**request_, **cursor})["gone"] == "yes", death
+            kept = {key.decode() for key in all_of_it.keys("*")}
+            assert kept == (OTHERS if request_ is NAMESPACES else OTHERS | set(ours)), death
+            assert set(all_of_it.info("keyspace")) == {"db0", *(["db3"] if request_ is NAMESPACES else [])}
+        all_of_it.flushall()
+    assert death.sent >= 4
