@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,7 +21,9 @@ from tests import canaries
 
 
 class Listener(logging.Handler):
-    """Searches what no report shows: what a test takes from `capsys`, and all that goes along with a log."""
+    """Searches what no report shows: what a test takes from `capsys` or from a program that it runs, and all
+    that goes along with a log.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,9 +57,22 @@ def overheard(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return read_aloud
 
 
+def overheard_program(communicate: Callable[..., Any]) -> Callable[..., Any]:
+    """`communicate` of a process, which is what all ways to take its output come down to."""
+
+    @functools.wraps(communicate)
+    def communicate_aloud(*given: Any, **more: Any) -> Any:
+        captured = communicate(*given, **more)
+        LISTENER.hear("\n".join(str(said) for said in captured))
+        return captured
+
+    return communicate_aloud
+
+
 def pytest_configure() -> None:
     logging.getLogger().addHandler(LISTENER)
     PATCHES.setattr(pytest.CaptureFixture, "readouterr", overheard(pytest.CaptureFixture.readouterr))
+    PATCHES.setattr(subprocess.Popen, "communicate", overheard_program(subprocess.Popen.communicate))
     logging.getLogger("qa_env").setLevel(logging.INFO)  # as in the functions, whoever configures it first
     os.environ["POWERTOOLS_METRICS_NAMESPACE"] = "qa-env"  # as in template.yaml
 

@@ -41,7 +41,7 @@ from tests.reporting import Hub
 
 ROOT = Path(__file__).parents[1]
 SUITE = """
-import logging, sys
+import logging, subprocess, sys
 import pytest
 from tests import canaries
 
@@ -80,6 +80,10 @@ def test_reads_what_it_warned(capfdbinary):
     print(canaries.MYSQL_PASSWORD, file=sys.stderr)
     assert capfdbinary.readouterr().err
 
+def test_asks_a_program():
+    command = [sys.executable, "-c", f"print({canaries.GITHUB_TOKEN!r})"]
+    assert subprocess.run(command, capture_output=True, check=True).stdout
+
 def test_reads_nothing_secret(capsys):
     print("canary")
     assert capsys.readouterr().out == "canary\\n"
@@ -102,6 +106,7 @@ SHOWN = {
     "test_shows_two (call)": "payload: commit message, payload: e-mail address",
     "test_reads_what_it_printed (call)": "Slack token",
     "test_reads_what_it_warned (call)": "MySQL password",
+    "test_asks_a_program (call)": "GitHub token",
     "test_in_its_fixture (setup)": "webhook secret",
     "test_in_its_fixture (teardown)": "Redis password",
 }
