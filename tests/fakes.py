@@ -207,10 +207,12 @@ class FakeDatastores:
         self.accounts: dict[str, str] = {}
         """User → its schema."""
         self.foreign_accounts: set[str] = set()
-        """Users that people have made: the function can tell, and touches none."""
+        """Users that people have made: the function touches none, unless it is told that they are ours."""
         self.migrated: dict[str, list[str]] = {}
         """Schema → the commits whose migrations ran in it since it was created."""
         self.keys: dict[str, int] = {}
+        self.owners: dict[str, str] = {}
+        """Number of a database → the mark in it."""
         self.error: dict[str, Any] | None = None
         self.requests: list[Mapping[str, Any]] = []
 
@@ -242,7 +244,10 @@ class FakeDatastores:
 
     def _account(self, request: Mapping[str, Any], user: str) -> Mapping[str, Any]:
         if request["action"] == "delete_account":
-            self.accounts.pop(user, None)
+            if request["login"] or request["known"]:
+                self.accounts.pop(user, None)
+            if request["known"]:  # whose it is, the function cannot tell then
+                self.foreign_accounts.discard(user)
             return {"gone": "yes"}
         if user in self.foreign_accounts:
             return {"error": "blocked", "message": f"user {user} is there, but is not ours"}
@@ -255,11 +260,19 @@ class FakeDatastores:
             case "delete" if "namespaces" in request:
                 removed = {name: self.keys.pop(name, 0) for name in request["namespaces"]}
                 return {"gone": "yes", "removed": removed, "refused": {}}
+            case "ensure" if request["mode"] == "database":
+                if self.owners.setdefault(place, request["owner"]) != request["owner"]:
+                    return {"error": "blocked", "message": f"database {place} is marked as another's"}
+                self.keys.setdefault(place, 0)
+                return {"database": place}
             case "ensure":
                 self.keys.setdefault(place, 0)
                 return {"database": str(request["database"])}
             case "delete":
                 self.keys.pop(place, None)
+                self.owners.pop(place, None)
                 return {"gone": "yes", "removed": "0"}
+            case "list" if request["mode"] == "database":
+                return {"names": sorted(filter(str.isdecimal, self.keys)), "owners": dict(self.owners)}
             case _:
                 return {"names": sorted(self.keys), "cursor": "0"}

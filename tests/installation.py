@@ -7,7 +7,7 @@ runs pipelines, lets services start and drain, and delivers every message, until
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -88,6 +88,8 @@ class Installation:
     logins: list[tuple[str, str]] = field(default_factory=list)
     """With which user and password each migration logged in, empty where the project's own do."""
     now: float = 1_800_000_000.0
+    builds_take: float = 0.0
+    """Seconds that a build which begins now stands before it does what it does."""
 
     def __post_init__(self) -> None:
         self.store = DynamoStore(self.aws.table(self.world.table))
@@ -99,11 +101,13 @@ class Installation:
                 emit=self._emit,
                 read_secret=self.read_secret,
             ),
-            Settings(region=self.aws.region, clock=lambda: self.now),
+            Settings(region=self.aws.region, clock=lambda: self.now, build_seconds=lambda: self.builds_take),
         )
         self.aws.serve("codepipeline:*", self._codepipeline)
+        self.aws.serve("codebuild:*", self._codebuild)
         self.aws.tagging.offer(lambda: [(one.arn, one.tags) for one in self.engine.pipelines.values()])
         self.codepipeline = self.aws.client("codepipeline")
+        self.codebuild = self.aws.client("codebuild")
         self.watch = Watch(self.store, self._wake)
         self.clients = app.Clients(
             client=self.aws.client,
@@ -257,16 +261,10 @@ class Installation:
         return sorted(found)
 
     def _codepipeline(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
-        """As the client would have read it: times are times, not numbers."""
-        shape = self.codepipeline.meta.service_model.operation_model(operation).output_shape
-        try:
-            answer = json.dumps(self.engine.answer(operation, params)).encode()
-            return dict(
-                create_parser("json").parse({"status_code": 200, "headers": {}, "body": answer}, shape)
-            )
-        except ApiError as error:
-            said = {"Error": {"Code": error.code, "Message": error.message}}
-            raise self.codepipeline.exceptions.from_code(error.code)(said, operation) from error
+        return _as_read(self.codepipeline, self.engine.answer, operation, params)
+
+    def _codebuild(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        return _as_read(self.codebuild, self.engine.codebuild.answer, operation, params)
 
     def read_secret(self, name: str) -> str:
         """What Secrets Manager holds."""
@@ -312,6 +310,19 @@ class Installation:
         """Time moves a little with every look at the clock."""
         self.now += 0.01
         return self.now
+
+
+def _as_read(
+    client: Any, answer: Callable[[str, Any], Any], operation: str, params: dict[str, Any]
+) -> dict[str, Any]:
+    """A stand-in's answer as the client would have read it: times are times, not numbers."""
+    shape = client.meta.service_model.operation_model(operation).output_shape
+    try:
+        body = json.dumps(answer(operation, params)).encode()
+        return dict(create_parser("json").parse({"status_code": 200, "headers": {}, "body": body}, shape))
+    except ApiError as error:
+        said = {"Error": {"Code": error.code, "Message": error.message}}
+        raise client.exceptions.from_code(error.code)(said, operation) from error
 
 
 def _is_ruled(event: dict[str, Any]) -> bool:

@@ -642,7 +642,14 @@ def test_a_user_that_people_made_blocks_the_environment_and_outlives_it(qa: Inst
     qa.settle()
     assert qa.store.get(slug) is None, qa.messages(slug)
     assert not [one for one in qa.datastores.requests if one["action"] == "delete_account" and one["known"]]
-    assert qa.left() == ["account of qa-foo"], "the user that people made"
+    assert qa.left() == []
+    for _ in range(3):
+        report = qa.audit()
+        qa.settle()
+        qa.now += 4000
+    assert report.adopted == []
+    assert [one for one in report.unknown if "qa-foo is nobody's" in one]
+    assert qa.datastores.foreign_accounts == {"qa-foo"}, "the user that people made"
 
 
 def test_a_reset_keeps_the_user(qa: Installation) -> None:
@@ -735,20 +742,31 @@ def test_the_audit_finds_a_secret_without_a_record(qa: Installation) -> None:
     assert qa.left() == []
 
 
-def test_the_audit_finds_a_user_that_history_knows_and_leaves_the_others(qa: Installation) -> None:
+def test_the_audit_removes_the_user_that_a_secret_of_ours_opens_and_leaves_what_only_bears_a_name(
+    qa: Installation,
+) -> None:
+    """Even history proves nothing of a user: a person may have made it since."""
     slug = qa.push("qa/foo", A)
     qa.settle()
-    qa.delete("qa/foo")
+    qa.push("qa/bar", A)
     qa.settle()
-    qa.datastores.accounts["qa-foo"] = "qa-foo"
+    qa.delete("qa/bar")
+    qa.settle()
+    qa.store.table.delete_item(Key={"pk": "environment", "sk": slug})
+    for claim in ("schema", "redis namespace"):
+        for name in qa.store.taken(claim):
+            qa.store.table.delete_item(Key={"pk": f"claim#{claim}", "sk": name})
+    qa.datastores.accounts["qa-bar"] = "qa-bar"
     qa.datastores.accounts["qa-never"] = "qa-never"
+    assert qa.store.history(Slug("qa-bar"))
     for _ in range(2):
         report = qa.audit()
         qa.now += 4000
     qa.settle()
     assert report.adopted == [slug]
     assert [one for one in report.unknown if "qa-never" in one]
-    assert qa.datastores.accounts == {"qa-never": "qa-never"}
+    assert [one for one in report.unknown if "qa-bar" in one]
+    assert qa.datastores.accounts == {"qa-bar": "qa-bar", "qa-never": "qa-never"}
 
 
 # --- a whole life on a real server -------------------------------------------------------------------------

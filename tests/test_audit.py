@@ -727,3 +727,54 @@ def test_a_claim_that_another_took_meanwhile_is_not_the_tombstones(qa: Installat
     assert dict(qa.env(Slug("qa-old")).claims) == {"port/app": mine}
     assert qa.env(Slug("qa-old")).conditions["schema"].state is State.WAITING
     assert qa.store.holder(theirs) == slug
+
+
+# --- numbered databases of Redis ----------------------------------------------------------------------------
+
+NUMBERED = {"mode": "database", "secret": "secretsmanager:redis", "databases": "1-4"}
+
+
+def databases(qa: Installation) -> dict[str, str]:
+    """Number → whose it is."""
+    return {env.claims["redis"].name: str(env.slug) for env in qa.store.all()}
+
+
+def test_after_a_lost_table_each_keeps_its_database() -> None:
+    """Nothing in AWS shows the number, so the database itself does: nobody is given another's jobs."""
+    with installed(asks_github=True, redis=NUMBERED) as qa:
+        slugs = settled(qa, "qa/gone", "qa/a", "qa/b")
+        lose_branch(qa, "qa/gone")
+        qa.delete("qa/gone")
+        qa.settle()
+        before = databases(qa)
+        assert "1" not in before
+        for slug in slugs[1:]:
+            lose_record(qa, slug, claims=True)
+        qa.audit()
+        qa.settle()
+        assert databases(qa) == before
+        assert all(env.phase is Phase.READY for env in qa.store.all())
+
+
+def test_a_database_whose_record_is_lost_goes_with_the_rest() -> None:
+    with installed(redis=NUMBERED) as qa:
+        (slug,) = settled(qa, "qa/foo")
+        lose_record(qa, slug, claims=True)
+        assert "1" in qa.datastores.owners
+        for _ in range(2):
+            qa.audit()
+            qa.settle()
+            qa.now += GRACE + 1
+        assert qa.store.get(slug) is None
+        assert qa.datastores.owners == {}
+        assert qa.datastores.keys == {}
+
+
+def test_a_database_with_keys_that_bear_no_mark_is_given_to_nobody_and_told_of() -> None:
+    with installed(redis=NUMBERED) as qa:
+        qa.datastores.keys["1"] = 7
+        settled(qa, "qa/foo")
+        assert databases(qa) == {"2": "qa-foo"}
+        report = qa.audit()
+        assert [one for one in report.unknown if "redis database 1 is nobody's" in one]
+        assert qa.datastores.keys["1"] == 7

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from qa_env.model import Wish
-from tests.chaos import invariants
-from tests.chaos.histories import BY_HAND, DIRECTED, calm, live
+from tests.chaos import hands, invariants
+from tests.chaos.histories import DIRECTED, calm, live
 from tests.chaos.machine import BRANCHES, KINDS, SERVICES, chaotic
 from tests.chaos.mutants import MUTANTS, Mutant
 
@@ -104,9 +104,13 @@ class History(RuleBasedStateMachine):
     def ask(self, branch: str, wish: Wish) -> None:
         self.chaos.do_ask(branch, wish)
 
-    @rule(branch=branches, kind=st.sampled_from(BY_HAND))
+    @rule(branch=branches, kind=st.sampled_from(list(hands.DELETES)))
     def delete_by_hand(self, branch: str, kind: str) -> None:
         self.chaos.do_delete_by_hand(kind, branch)
+
+    @rule(branch=branches, kind=st.sampled_from(list(hands.CHANGES)))
+    def change_by_hand(self, branch: str, kind: str) -> None:
+        self.chaos.do_change_by_hand(kind, branch)
 
     @rule(branch=branches, what=st.sampled_from(["record", "claims", "both", "table"]))
     def lose(self, branch: str, what: str) -> None:

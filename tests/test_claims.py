@@ -18,7 +18,7 @@ from qa_env.claims import Claims
 from qa_env.errors import Blocked, NotReady, Stale
 from qa_env.holding import LOST
 from qa_env.looking import Seen
-from qa_env.model import Claim, Desired, Environment, State, key, port_key, port_scope
+from qa_env.model import Claim, Desired, Environment, Slug, State, key, port_key, port_scope
 from qa_env.store import DynamoStore
 from tests.making import REPOSITORY, A, blueprint, environment, said
 from tests.strict_aws import StrictAWS, World, strict_aws
@@ -412,6 +412,30 @@ class TestItemsThatWereLost:
 
 
 NUMBERED = {"mode": "database", "secret": "ssm:/redis", "databases": "1-3"}
+
+
+class TestWhatRedisSays:
+    """Numbered databases whose claims were lost, with the records."""
+
+    def number(self, place: Place, branch: str, filled: dict[str, Slug | None]) -> str:
+        made = place.blueprint("10001-10049", web=0, redis=NUMBERED)
+        claims = replace(place.claims(made), filled=lambda: filled)
+        env, _ = claims.ensure(place.wished(branch))
+        return env.claims["redis"].name
+
+    def test_its_own_is_taken_again(self, place: Place) -> None:
+        assert self.number(place, "qa/a", {"1": Slug("qa-b"), "3": Slug("qa-a")}) == "3"
+
+    def test_what_holds_anybody_elses_keys_is_given_to_nobody(self, place: Place) -> None:
+        assert self.number(place, "qa/a", {"1": Slug("qa-b"), "2": None, "14": None}) == "3"
+
+    def test_a_claim_weighs_more_than_a_mark(self, place: Place) -> None:
+        assert self.number(place, "qa/a", {}) == "1"
+        assert self.number(place, "qa/b", {"1": Slug("qa-b")}) == "2"
+
+    def test_where_all_are_full_a_person_is_told_whom_they_belong_to(self, place: Place) -> None:
+        with pytest.raises(Blocked, match=r"are held by qa-b, somebody unknown; delete an environment"):
+            self.number(place, "qa/a", {"1": Slug("qa-b"), "2": None, "3": None})
 
 
 def test_fifty_at_once_share_nothing(place: Place) -> None:

@@ -15,7 +15,17 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from local.codepipeline import BuildResult, Engine, Server, Settings, SourceRevision, World, attach, rules
+from local.codepipeline import (
+    ApiError,
+    BuildResult,
+    Engine,
+    Server,
+    Settings,
+    SourceRevision,
+    World,
+    attach,
+    rules,
+)
 from local.codepipeline.values import EVENT_STATE, Status
 from local.codepipeline.wire import respond
 
@@ -152,6 +162,121 @@ def code(error: pytest.ExceptionInfo[ClientError]) -> str:
     return str(error.value.response["Error"]["Code"])
 
 
+# --- Builds -------------------------------------------------------------------------------------
+
+
+def building(outside: Outside, *stages: dict[str, Any]) -> str:
+    """A pipeline whose build has begun; the build's id, as its action shows it."""
+    outside.create(*stages)
+    outside.engine.step()
+    return str(outside.action("Build")["externalExecutionId"])
+
+
+def build_status(outside: Outside, build: str) -> str:
+    (found,) = outside.engine.codebuild.answer("BatchGetBuilds", {"ids": [build]})["builds"]
+    assert found["buildComplete"] is (found["buildStatus"] != "IN_PROGRESS")
+    return str(found["buildStatus"])
+
+
+def stop_build(outside: Outside, build: str) -> Any:
+    return outside.engine.codebuild.answer("StopBuild", {"id": build})["build"]
+
+
+@pytest.mark.parametrize(("ok", "ended"), [(True, "SUCCEEDED"), (False, "FAILED")])
+def test_an_action_of_codebuild_names_its_build(outside: Outside, ok: bool, ended: str) -> None:
+    outside.results["build"] = BuildResult(ok=ok)
+    build = building(outside)
+    assert re.fullmatch(r"build:[0-9a-f-]{36}", build)
+    assert build_status(outside, build) == "IN_PROGRESS"
+    outside.engine.run_until_idle()
+    assert build_status(outside, build) == ended
+    assert outside.action("Build")["externalExecutionId"] == build
+    assert "externalExecutionId" not in outside.action("Source")
+    (detail, _) = outside.aws.list_action_executions(pipelineName="qa-foo")["actionExecutionDetails"]
+    assert detail["output"]["executionResult"]["externalExecutionId"] == build
+
+
+def test_a_build_that_is_stopped_does_nothing_and_fails_its_action(outside: Outside) -> None:
+    build = building(outside)
+    assert stop_build(outside, build)["buildStatus"] == "STOPPED"
+    assert outside.action("Build")["status"] == "InProgress", "CodePipeline hears of it later"
+    outside.engine.run_until_idle()
+    assert outside.action("Build")["errorDetails"]["message"] == "Build terminated with state: STOPPED"
+    assert outside.status(outside.ids()[0]) == "Failed"
+    assert outside.builds == []
+
+
+@pytest.mark.parametrize("end", ["abandon", "update", "delete"])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_only_stopping_a_build_stops_it(outside: Outside, end: str, stopped: bool) -> None:  # B3-13, B3-14
+    build = building(outside)
+    match end:
+        case "abandon":
+            outside.stop(outside.ids()[0], abandon=True)
+        case "update":
+            outside.aws.update_pipeline(pipeline=pipeline())
+        case "delete":
+            outside.aws.delete_pipeline(name="qa-foo")
+    assert build_status(outside, build) == "IN_PROGRESS"
+    if stopped:
+        stop_build(outside, build)
+    outside.engine.run_until_idle()
+    assert build_status(outside, build) == ("STOPPED" if stopped else "SUCCEEDED")
+    assert len(outside.builds) == (not stopped)
+
+
+def test_a_build_that_has_ended_cannot_be_stopped(outside: Outside) -> None:
+    build = building(outside)
+    outside.engine.run_until_idle()
+    assert stop_build(outside, build)["buildStatus"] == "SUCCEEDED"
+    outside.engine.run_until_idle()
+    assert outside.status(outside.ids()[0]) == "Succeeded"
+
+
+def test_a_build_that_is_stopped_while_it_works_has_not_succeeded(outside: Outside) -> None:
+    """What it has done by then it has done."""
+    outside.create(source(), build(), build("Migrate"))
+    outside.engine.step()
+    one = outside.action("Build")["externalExecutionId"]
+    run = outside.build
+
+    def stopped_on_the_way(*given: Any) -> BuildResult:
+        stop_build(outside, one)
+        return run(*given)
+
+    object.__setattr__(outside.engine._runner.world, "run_build", stopped_on_the_way)
+    outside.engine.run_until_idle()
+    assert build_status(outside, one) == "STOPPED"
+    assert outside.status(outside.ids()[0]) == "Failed"
+    assert [each[0] for each in outside.builds] == ["build"]
+
+
+def test_what_codebuild_does_not_know(outside: Outside) -> None:
+    outside.create()
+    asked = outside.engine.codebuild.answer("BatchGetBuilds", {"ids": ["build:1"]})
+    assert asked == {"builds": [], "buildsNotFound": ["build:1"]}
+    with pytest.raises(ApiError) as unknown:
+        stop_build(outside, "build:1")
+    with pytest.raises(ApiError) as unheard_of:
+        outside.engine.codebuild.answer("StartBuild", {"projectName": "build"})
+    assert [unknown.value.code, unheard_of.value.code] == [
+        "ResourceNotFoundException",
+        "UnknownOperationException",
+    ]
+
+
+def test_a_build_may_take_its_time() -> None:
+    """It stands until the clock has come so far; who waits for nothing else is idle meanwhile."""
+    outside = Outside(build_seconds=lambda: 600.0)
+    build = building(outside)
+    outside.engine.run_until_idle()
+    assert build_status(outside, build) == "IN_PROGRESS"
+    assert outside.engine.next_due() == outside.now + 600
+    outside.now += 600
+    outside.engine.run_until_idle()
+    assert build_status(outside, build) == "SUCCEEDED"
+
+
 # --- Pipelines ----------------------------------------------------------------------------------
 
 
@@ -200,6 +325,19 @@ def test_the_number_of_pipelines_is_limited() -> None:  # B3-3
     outside.create()
     with pytest.raises(outside.aws.exceptions.LimitExceededException):
         outside.aws.create_pipeline(pipeline=pipeline(name="qa-bar"))
+
+
+def test_the_number_of_executions_at_once_is_limited() -> None:  # B3-9, B3-15
+    """The same request again is the same execution; what has ended makes room."""
+    outside = Outside(execution_quota=2)
+    outside.create()
+    second = outside.start(B, clientRequestToken="second")
+    assert outside.start(B, clientRequestToken="second") == second
+    with pytest.raises(outside.aws.exceptions.ConcurrentPipelineExecutionsLimitExceededException):
+        outside.start(C)
+    assert len(outside.ids()) == 2
+    outside.engine.run_until_idle()
+    outside.start(C)
 
 
 def test_get_gives_back_the_declaration_with_the_defaults_written_in(outside: Outside) -> None:

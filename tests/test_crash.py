@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from qa_env.reports.slack import SlackMessage
-from tests.chaos.crash import Explorer, Report, every, explore
+from qa_env.resources.pipeline import Pipeline
+from tests.chaos.crash import OF_WRITES, Explorer, Report, every, explore
 from tests.chaos.gate import Call, Fault
 from tests.chaos.life import LIFE, SLUG, differences, living
 
@@ -32,6 +33,35 @@ def text(report: Report) -> str:
 def test_dying_after_a_call_changes_nothing_in_the_end() -> None:
     report = explore(github=True, choose=every(SAMPLE, {Fault.CRASH_AFTER}))
     assert len(report.tried) > 500 // SAMPLE
+    assert not report.failed, text(report)
+
+
+def test_a_teardown_may_die_while_it_stops_a_build() -> None:
+    """The build, which no end of its pipeline stops, is stopped all the same."""
+    stops = ("codebuild:StopBuild", "codepipeline:StopPipelineExecution")
+    report = explore(github=False, choose=lambda call, fault: call.name in stops)
+    assert {(point.act, point.call) for point in report.tried} == {
+        ("delete while building", call) for call in stops
+    }
+    assert len(report.tried) == len(stops) * len(OF_WRITES)
+    assert not report.failed, text(report)
+
+
+def test_a_build_left_running_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a teardown that looks at executions only, the reference of the harness says so at once."""
+    monkeypatch.setattr(Pipeline, "_builds", lambda self, name: [])
+    with pytest.raises(AssertionError, match="codebuild"):
+        explore(github=False, choose=lambda call, fault: False)
+
+
+def test_a_delivery_that_was_not_taken_or_not_known_to_be_is_made_again() -> None:
+    """The receiver dies before or after its only call, or that fails: what comes twice does no harm."""
+
+    def choose(call: Call, _fault: Fault) -> bool:
+        return call.function == "webhook"
+
+    report = explore(github=False, choose=choose, acts=LIFE[:1])
+    assert [point.call for point in report.tried] == ["sqs:SendMessage"] * len(OF_WRITES)
     assert not report.failed, text(report)
 
 

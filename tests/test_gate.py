@@ -83,7 +83,8 @@ class TestCounting:
             *("codepipeline", "dynamodb", "ecs", "elbv2", "events"),
             *("github", "slack", "mysql", "redis", "sqs"),
         }
-        assert {call.function for call in life.gate.calls} == {"reconcile", "deploy", "signals", "sweep"}
+        functions = {"webhook", "reconcile", "deploy", "signals", "sweep"}
+        assert {call.function for call in life.gate.calls} == functions
 
     def test_a_store_in_memory_is_behind_the_gate_too(self, qa: Installation) -> None:
         with gated(qa, store="memory") as gate:

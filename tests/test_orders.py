@@ -12,11 +12,13 @@ from itertools import permutations, zip_longest
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from qa_env import runtime
 from qa_env.audit import Audit
 from qa_env.census import Watched
-from tests.light import Installation, installed, slug_of
+from tests.event_source import waiting
+from tests.light import Died, Installation, installed, slug_of
 from tests.making import A, B, C
 
 STORY = "ABxC"
@@ -27,7 +29,7 @@ DOUBLED = [STORY + webhook for webhook in STORY]
 """Each of them once more when all of it is over."""
 LOST = [STORY.replace(webhook, "") for webhook in STORY[:-1]]
 """Each but the last never delivered."""
-HOUR = 3600
+MINUTE, HOUR = 60, 3600
 
 Pace = Callable[[Installation, Iterable[list[dict[str, Any]]]], None]
 
@@ -148,6 +150,29 @@ def test_a_push_whose_webhook_was_lost_is_not_known_without_github(deaf: Install
     """The deletion is the last word, whenever it arrives; also where the teardown has ended long before."""
     pace(deaf, [happened(deaf, order, seconds=10) for order in LAST_LOST])
     expect(deaf, dict.fromkeys(LAST_LOST, "x"))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("dies", [False, True], ids=["fails", "dies"])
+def test_a_receiver_that_breaks_at_its_call_is_told_again(qa: Installation, dies: bool, after: bool) -> None:
+    """GitHub sees no 202, so the delivery counts as failed, and redelivery asks for it: `test_redelivery.py`.
+
+    A redelivery keeps its id and is another request, so it is on the queue beside the first where that was
+    taken after all. Whatever happened to the branch meanwhile, its last word counts.
+    """
+    told = {webhook: qa.delivery("qa/foo", COMMITS[webhook]) for webhook in "AB"}
+    error = Died() if dies else ReadTimeoutError(endpoint_url="https://sqs.example.com")
+    qa.aws.fail("sqs:SendMessage", 1, error, after=after)
+    with pytest.raises(Died if dies else AssertionError, match="" if dies else "503"):
+        qa.deliver(told["A"])
+    assert waiting(qa.sqs, qa.queue) == after
+    qa.deliver(told["B"])
+    qa.clock.advance(MINUTE)
+    qa.deliver(told["A"])
+    assert waiting(qa.sqs, qa.queue) == 2 + after
+    qa.settle()
+    assert qa.complaints() == []
+    assert qa.env("qa/foo").commit == B
 
 
 class Nothing:

@@ -14,8 +14,8 @@ from botocore.exceptions import ClientError
 
 from qa_env import naming, telling
 from qa_env.blueprint import Blueprint
-from qa_env.errors import Failed, NotReady
-from qa_env.model import Claim, Phase, Ref, Slug, State, port_key
+from qa_env.errors import Blocked, Failed, NotReady
+from qa_env.model import Claim, Desired, Phase, Ref, Slug, State, port_key
 from qa_env.resources.service import Service
 from qa_env.summary import Summary
 from tests import canaries
@@ -502,6 +502,29 @@ def test_data_that_the_blueprint_forgot_is_not_said_to_be_gone(key: str, value: 
         assert qa.left() == []
 
 
+def test_a_cluster_that_was_deleted_has_no_service_left() -> None:
+    """Its services went with it. What only the blueprint names wrongly may run somewhere else."""
+    with installed() as qa:
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        ecs = qa.aws.client("ecs")
+        for name in (
+            *(f"{slug}-{role}" for role in qa.blueprint.roles),
+            qa.world.stg_web,
+            qa.world.stg_worker,
+        ):
+            ecs.delete_service(cluster=qa.world.cluster, service=name, force=True)
+        qa.aws.ecs.drain_all()
+        ecs.delete_cluster(cluster=qa.world.cluster)
+        qa.delete("qa/foo")
+        qa.settle()
+        assert qa.store.get(slug) is None, qa.messages(slug)
+        env = environment("qa-new", desired=Desired.ABSENT)
+        (service, *_) = (r for wave in qa.plan(qa.blueprint).tear_down for r in wave if r.kind == "service")
+        with pytest.raises(Blocked, match="Cluster not found"):
+            service.delete(env)
+
+
 def test_a_changed_cluster_leaves_no_service_in_the_old_one() -> None:
     """The service remembers where it is, and is deleted there."""
     with installed() as qa:
@@ -801,6 +824,126 @@ def test_a_build_that_a_teardown_stopped_is_started_for_who_wants_it_again() -> 
         qa.push("qa/foo", A)
         qa.settle()
         assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+
+
+class TestBuilds:
+    """A build ends by itself or by StopBuild, whatever becomes of its execution: facts B3-13, B3-14."""
+
+    def builds(self, qa: Installation) -> list[tuple[str, str]]:
+        return [(one.project, str(one.status)) for one in qa.engine.codebuild.builds]
+
+    def test_a_teardown_stops_the_build_that_runs(self) -> None:
+        with installed() as qa:
+            slug = qa.push("qa/foo", A)
+            qa.builds_take = 3600
+            qa.deliver()
+            qa.engine.run_until_idle()
+            qa.delete("qa/foo")
+            qa.run_pass(slug)
+            assert self.builds(qa) == [("build", "STOPPED")]
+            assert "stopping the build" in qa.env(slug).conditions["pipeline"].message
+            qa.settle()
+            assert qa.left() == []
+
+    @pytest.mark.parametrize("dies", ["", "codebuild:StopBuild", "codepipeline:TagResource"])
+    def test_an_update_stops_the_build_that_it_cancels(self, dies: str) -> None:
+        """The next execution's build stands in its place, and a teardown would not find it."""
+        with installed() as qa:
+            slug = qa.push("qa/foo", A)
+            qa.builds_take = 3600
+            qa.deliver()
+            qa.engine.run_until_idle()
+            qa.use(altered(qa, pipeline={**qa.blueprint.pipeline.model_dump(), "build_project": "new"}))
+            if dies:
+                qa.aws.fail(dies)
+                with contextlib.suppress(ClientError):
+                    qa.run_pass(slug)
+            qa.run_pass(slug)
+            qa.engine.run_until_idle()
+            assert self.builds(qa) == [("build", "STOPPED"), ("new", "IN_PROGRESS")]
+            qa.delete("qa/foo")
+            qa.settle()
+            assert {status for _, status in self.builds(qa)} == {"STOPPED"}
+            assert qa.left() == []
+
+
+class TestBusyPipeline:
+    """CodePipeline says that a pipeline is busy, or that enough of it runs: facts B3-13 to B3-15."""
+
+    def test_a_start_that_finds_it_busy_is_made_once(self) -> None:
+        with installed() as qa:
+            slug = qa.push("qa/foo", A)
+            qa.settle()
+            qa.push("qa/foo", B)
+            qa.aws.busy("StartPipelineExecution", times=2)
+            for _ in range(2):
+                qa.run_pass(slug)
+                assert qa.env(slug).conditions["pipeline"].state is State.WAITING
+                assert "busy" in qa.env(slug).conditions["pipeline"].message
+            qa.settle()
+            assert [run["trigger"]["triggerType"] for run in executions_of(qa, slug)] == [
+                "StartPipelineExecution",
+                "CreatePipeline",
+            ]
+            built = qa.env(slug).built
+            assert built is not None
+            assert built.commit == B
+            assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+
+    @pytest.mark.parametrize("operation", ["CreatePipeline", "TagResource"])
+    def test_one_whose_tags_are_busy_is_made_or_marked_later(self, operation: str) -> None:
+        with installed() as qa:
+            slug = qa.push("qa/foo", A)
+            if operation == "TagResource":
+                qa.settle()
+                qa.use(altered(qa, pipeline={**qa.blueprint.pipeline.model_dump(), "build_project": "new"}))
+                qa.queue.append(slug)
+            qa.aws.busy(operation)
+            qa.run_pass(slug)
+            assert qa.env(slug).conditions["pipeline"].state is State.WAITING
+            qa.settle()
+            assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+            assert len(executions_of(qa, slug)) == 1
+            assert writes_of_a_pass(qa, slug, "codepipeline") == []
+
+    @pytest.mark.parametrize("operation", ["StopPipelineExecution", "DeletePipeline"])
+    def test_a_teardown_that_finds_it_busy_comes_again(self, operation: str) -> None:
+        """It says that it waits, drops nothing before, and leaves nothing."""
+        with installed() as qa:
+            slug = qa.push("qa/foo", A)
+            qa.deliver()
+            if operation == "DeletePipeline":
+                qa.settle()  # what runs would be stopped first
+            qa.delete("qa/foo")
+            qa.aws.busy(operation, times=2)
+            for _ in range(2):
+                qa.run_pass(slug)
+                assert qa.env(slug).conditions["pipeline"].state is State.WAITING
+                assert qa.datastores.schemas == {"qa-foo"}
+            qa.run_pass(slug)
+            assert len(qa.aws.calls_to(operation)) == 3
+            qa.settle()
+            assert qa.left() == []
+
+    def test_one_of_which_too_much_runs_waits_for_a_person_or_an_end(self) -> None:
+        """As every quota; what has ended makes room, and the next look starts it."""
+        with installed() as qa:
+            slug = qa.push("qa/foo", A)
+            qa.settle()
+            limit = ("ConcurrentPipelineExecutionsLimitExceededException", "reached the limit")
+            qa.aws.fail("StartPipelineExecution", 1, limit)
+            qa.push("qa/foo", B)
+            qa.run_pass(slug)
+            assert qa.env(slug).conditions["pipeline"].state is State.BLOCKED
+            assert "reached the limit" in qa.env(slug).conditions["pipeline"].message
+            qa.settle()
+            assert len(executions_of(qa, slug)) == 2
+            assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+
+
+def executions_of(qa: Installation, slug: Slug) -> list[Any]:
+    """What ran in the pipeline, the newest first."""
+    return list(qa.codepipeline.list_pipeline_executions(pipelineName=slug)["pipelineExecutionSummaries"])
 
 
 def test_an_update_that_is_refused_hides_nothing() -> None:

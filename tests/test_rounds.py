@@ -81,7 +81,7 @@ class Town:
     def plan(self, one: Any) -> Plan:
         table: Any = self.controller.store
         wake = lambda calls: self.woken.extend(slug for slug, _ in calls)  # noqa: E731 - it is one word
-        keyspace = Keyspace(self.ask, table, one.redis, wake, lambda: self.now)
+        keyspace = Keyspace(self.ask, table, one.redis, "qa-env", wake, lambda: self.now)
         return Plan(NothingToClaim(), [], [[keyspace]], lambda env: [])
 
     def live(self, slug: Slug) -> None:

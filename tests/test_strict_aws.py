@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import botocore.session
 import pytest
 from boto3.dynamodb.conditions import Key
+from botocore import xform_name
 from botocore.exceptions import ClientError, ParamValidationError, ReadTimeoutError
 from botocore.retries.standard import ThrottledRetryableChecker
 
 from tests.strict_aws import Event, Refused, StrictAWS, World, names, strict_aws
+from tests.strict_aws.faults import BUSY
 
 FUNCTION = "arn:aws:lambda:ap-northeast-1:123456789012:function:page"
 
@@ -1529,6 +1532,47 @@ class TestCodePipeline:
         assert aws.client("codepipeline").list_pipelines()["pipelines"][0]["name"] == "ListPipelines"
         with refused("ValidationException"):
             aws.client("codepipeline").get_pipeline(name="qa/foo")
+
+    def test_of_two_that_fit_the_one_served_last_answers(self, aws: StrictAWS) -> None:
+        aws.serve("codepipeline:*", lambda operation, params: {"pipelines": [{"name": "first"}]})
+        aws.serve("codepipeline:ListPipelines", lambda operation, params: {"pipelines": [{"name": "last"}]})
+        codepipeline = aws.client("codepipeline")
+        last = codepipeline.list_pipelines()["pipelines"][0]["name"]
+        aws.serve_no_more("codepipeline:ListPipelines")
+
+        assert [last, codepipeline.list_pipelines()["pipelines"][0]["name"]] == ["last", "first"]
+
+    @pytest.mark.parametrize("operation", BUSY)
+    def test_a_busy_pipeline_answers_what_this_operation_declares(
+        self, aws: StrictAWS, operation: str
+    ) -> None:
+        """Facts B3-13 to B3-15: without effect, and by a name of its own for each."""
+        effects: list[str] = []
+        aws.serve("codepipeline:*", lambda operation, params: {"done": effects.append(operation)})
+        codepipeline = aws.client("codepipeline")
+        model = codepipeline.meta.service_model.operation_model(operation)
+        params: dict[str, Any] = {
+            "StartPipelineExecution": {"name": "qa-foo"},
+            "StopPipelineExecution": {"pipelineName": "qa-foo", "pipelineExecutionId": str(uuid4())},
+            "CreatePipeline": {
+                "pipeline": {"name": "qa-foo", "roleArn": f"arn:aws:iam::{'1' * 12}:role/x", "stages": []}
+            },
+            "DeletePipeline": {"name": "qa-foo"},
+            "TagResource": {"resourceArn": f"arn:aws:codepipeline:eu-west-1:{'1' * 12}:qa-foo", "tags": []},
+        }[operation]
+        call = getattr(codepipeline, xform_name(operation))
+        aws.busy(operation)
+        with refused(BUSY[operation][0]):
+            call(**params)
+        before = list(effects)
+        call(**params)
+
+        assert BUSY[operation][0] in {shape.name for shape in model.error_shapes}
+        assert [before, effects] == [[], [operation]]
+
+    def test_what_no_pipeline_is_too_busy_for(self, aws: StrictAWS) -> None:
+        with pytest.raises(ValueError, match="can find a pipeline busy"):
+            aws.busy("GetPipeline")
 
     def test_can_be_served_at_an_endpoint(self, aws: StrictAWS, monkeypatch: pytest.MonkeyPatch) -> None:
         class Handler(BaseHTTPRequestHandler):

@@ -387,7 +387,7 @@ def test_the_dashboard_draws_what_there_is() -> None:
         for metric in widget["properties"].get("metrics", [])
         if metric[0] == "Installation" and len(metric) > 1
     }
-    counted = {gauge.name for gauge in gauges.of([], [blueprint()])}
+    counted = {gauge.name for gauge in gauges.of([], [blueprint()], 0)}
     filtered = {
         one["MetricTransformations"][0]["MetricName"] for one in of_type("AWS::Logs::MetricFilter").values()
     }

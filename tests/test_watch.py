@@ -186,6 +186,24 @@ def test_a_wish_is_written_down_and_wakes(woken: Woken, wish: Wish) -> None:
     assert asked(woken).by == "花子"
 
 
+@pytest.mark.parametrize("wish", list(Wish))
+def test_a_wish_whose_wake_up_was_lost_is_looked_at_with_the_next_tick(woken: Woken, wish: Wish) -> None:
+    """Not an hour later, when whoever was told that it failed has gone on working."""
+    woken.add("qa-foo", long(READY))
+    woken.watch.ask(Slug("qa-foo"), wish, "hanako")
+    assert woken.swept(HOUR) == {"qa-foo": HOUR}
+
+
+def test_a_wish_that_was_answered_is_settled(woken: Woken) -> None:
+    woken.add("qa-foo", long(READY))
+    woken.watch.ask(Slug("qa-foo"), Wish.REDEPLOY, "hanako")
+    env = woken.store.get(Slug("qa-foo"))
+    assert env
+    built = long(READY, outputs={"asked": str(env.asked.redeploy)})
+    woken.store.save(env.with_conditions({"pipeline": built}))
+    assert woken.swept(HOUR) == {"qa-foo": HOUR // RECHECK_MINUTES}
+
+
 def test_each_wish_says_what_it_means(woken: Woken) -> None:
     """A reset deploys again, too; a deletion is of the commit that one sees."""
     woken.add("qa-foo", said(READY))

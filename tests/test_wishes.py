@@ -130,9 +130,8 @@ def test_a_list_that_lags_starts_nothing_twice(qa: Installation) -> None:
     ask(qa, Wish.REDEPLOY)
     qa.deliver()
     qa.aws.serve("codepipeline:ListPipelineExecutions", lambda operation, params: _summaries(old))
-    qa.aws._stand_ins = dict(reversed(qa.aws._stand_ins.items()))  # the narrower one first
     qa.run_pass(FOO)
-    del qa.aws._stand_ins["codepipeline:ListPipelineExecutions"]
+    qa.aws.serve_no_more("codepipeline:ListPipelineExecutions")
     assert qa.env(FOO).conditions["pipeline"].state is State.WAITING
     qa.settle()
     assert len(executions(qa)) == 2
@@ -282,8 +281,7 @@ def test_a_reset_waits_for_builds_that_outlive_their_execution(qa: Installation)
         "actionStates": [{"actionName": "Migrate", "latestExecution": {"externalExecutionId": "migrate:1"}}],
     }
     qa.aws.serve("codebuild:BatchGetBuilds", lambda operation, params: building)
-    stand_ins = {"codepipeline:GetPipelineState": lambda operation, params: {"stageStates": [state]}}
-    qa.aws._stand_ins = stand_ins | qa.aws._stand_ins
+    qa.aws.serve("codepipeline:GetPipelineState", lambda operation, params: {"stageStates": [state]})
     ask(qa, Wish.RESET)
     qa.deliver()
     assert drops(qa) == 0

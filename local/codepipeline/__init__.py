@@ -12,6 +12,10 @@ In a test nothing moves by itself; the client is a real boto3 client that the en
     engine.step()                                # … and now its Source action has finished
     engine.run_until_idle()                      # … and now everything has that needs no clock
 
+Its actions name the CodeBuild builds that they started, and `engine.codebuild` answers for these: a build
+that was abandoned goes on until it is stopped, as in AWS. `Settings(build_seconds=…)` lets one stand before
+it does anything.
+
 Time is `Settings(clock=…)`: a test moves its own clock to `engine.next_due()` to see a continuation or a
 limit.
 

@@ -13,8 +13,18 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from local.codepipeline import rules, views, wire
+from local.codepipeline.codebuild import CodeBuild
 from local.codepipeline.runner import Runner
-from local.codepipeline.values import JSON, ApiError, Execution, Pipeline, Settings, Status, World
+from local.codepipeline.values import (
+    JSON,
+    UNFINISHED,
+    ApiError,
+    Execution,
+    Pipeline,
+    Settings,
+    Status,
+    World,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_codepipeline import CodePipelineClient
@@ -31,6 +41,7 @@ class Engine:
         self.settings = settings or Settings()
         self.pipelines: dict[str, Pipeline] = {}
         self._runner = Runner(world, self.settings)
+        self.codebuild = CodeBuild(self._runner)
         self._started = 0
         self._operations: dict[str, Callable[[JSON], JSON]] = {
             "CreatePipeline": self._create_pipeline,
@@ -149,6 +160,12 @@ class Engine:
         token = params.get("clientRequestToken")
         if token and token in pipeline.tokens:  # BC: “identifies a unique execution request”
             return {"pipelineExecutionId": pipeline.tokens[token]}
+        running = [run for run in pipeline.executions.values() if run.status in UNFINISHED]
+        if len(running) >= self.settings.execution_quota:  # BC, facts B3-15
+            raise ApiError(
+                "ConcurrentPipelineExecutionsLimitExceededException",
+                "The pipeline has reached the limit for concurrent pipeline executions.",
+            )
         execution = self._begin(pipeline, "StartPipelineExecution", params)
         if token:
             pipeline.tokens[token] = execution.id

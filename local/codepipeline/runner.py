@@ -26,6 +26,8 @@ from local.codepipeline.values import (
     ActionFailed,
     ActionRun,
     ApiError,
+    Build,
+    BuildStatus,
     Execution,
     Job,
     Pipeline,
@@ -56,6 +58,7 @@ class Runner:
         self.world = world
         self.settings = settings
         self.lock = threading.RLock()
+        self.builds: dict[str, ActionRun] = {}
         self._jobs: dict[str, Job] = {}
         self._changed = threading.Condition(self.lock)
         self._tasks: list[Task] = []
@@ -246,7 +249,10 @@ class Runner:
             action = ActionRun(self.settings.new_id(), declaration, stage, now, now)
             stage.actions.append(action)
             self._mark_action(action, Status.IN_PROGRESS)
-            self._schedule(partial(self._perform, action))
+            if _is_build(action):
+                self._start_build_locked(action)
+            else:
+                self._schedule(partial(self._perform, action))
 
     def _advance_locked(self, stage: StageRun) -> None:
         """All started actions of a stage have ended: what now?"""
@@ -276,7 +282,7 @@ class Runner:
         """Do what a started action does.
 
         It was told to be in progress, so its build runs even if it was abandoned, cancelled or its pipeline
-        deleted since: none of these stops a build (facts B3-13, B3-14).
+        deleted since: none of these stops a build (facts B3-13, B3-14). `stop_build` does.
         """
         kind = action.declaration["actionTypeId"]["category"]
         perform = {"Source": self._fetch, "Invoke": self._invoke}.get(kind, self._build)
@@ -316,6 +322,14 @@ class Runner:
 
     def _build(self, action: ActionRun) -> None:
         """Run CodeBuild on the source its (primary) input artifact stems from."""
+        try:
+            self._run_build(action)
+        except ActionFailed:
+            with self.lock:
+                self._end_build_locked(action, BuildStatus.FAILED)
+            raise
+
+    def _run_build(self, action: ActionRun) -> None:
         execution, wanted = action.stage.execution, action.configuration
         primary = wanted.get("PrimarySource", action.declaration["inputArtifacts"][0]["name"])
         if primary not in execution.artifacts:
@@ -328,8 +342,37 @@ class Runner:
             action.url, action.summary = result.log_url, result.summary
             if not result.ok:
                 raise ActionFailed("JobFailed", result.summary or "Build terminated with state: FAILED")
+            if not self._end_build_locked(action, BuildStatus.SUCCEEDED):  # stopped while it did what it does
+                raise _stopped()
             self._produce_locked(action, source)
             self._succeed(action, dict(result.variables))
+
+    def _start_build_locked(self, action: ActionRun) -> None:
+        """It stands for a while, then does all that it does at once, unless somebody has stopped it."""
+        project, limits = action.declaration["configuration"]["ProjectName"], self.settings
+        pipeline = action.stage.execution.pipeline.name
+        build = Build(f"{project}:{limits.new_id()}", project, pipeline, limits.clock())
+        self.builds[build.id], action.build = action, build
+        self._schedule(
+            partial(self._perform, action),
+            limits.build_seconds(),
+            alive=lambda: build.status is BuildStatus.IN_PROGRESS,
+        )
+
+    def stop_build(self, build: str) -> None:
+        """CodeBuild was asked to; what has ended stays as it is. Its action fails later, not in this call."""
+        with self.lock:
+            action = self.builds[build]
+            if self._end_build_locked(action, BuildStatus.STOPPED):
+                self._schedule(partial(self._fail, action, _stopped()))
+
+    def _end_build_locked(self, action: ActionRun, status: BuildStatus) -> bool:
+        """False where it had ended before: a build ends once."""
+        build = action.build
+        if build is None or build.status is not BuildStatus.IN_PROGRESS:
+            return False
+        build.status, build.ended = status, self.settings.clock()
+        return True
 
     def _produce_locked(self, action: ActionRun, source: SourceRevision) -> None:
         for artifact in action.declaration["outputArtifacts"]:
@@ -412,6 +455,14 @@ class Runner:
             if job.open:
                 job.open = False
                 self._fail(job.action, error)
+
+
+def _is_build(action: ActionRun) -> bool:
+    return bool(action.declaration["actionTypeId"]["provider"] == "CodeBuild")
+
+
+def _stopped() -> ActionFailed:
+    return ActionFailed("JobFailed", "Build terminated with state: STOPPED")
 
 
 def _ask(call: Callable[[], T], code: str) -> T:

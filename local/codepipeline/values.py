@@ -63,6 +63,15 @@ class SourceRevision:
     commit: str
 
 
+class BuildStatus(StrEnum):
+    """CodeBuild's spelling (BC:codebuild.StatusType); of what ends a build only this happens here."""
+
+    IN_PROGRESS = "IN_PROGRESS"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    STOPPED = "STOPPED"
+
+
 @dataclass(frozen=True)
 class BuildResult:
     """How a CodeBuild run ended."""
@@ -116,11 +125,28 @@ class Settings:
     account: str = "123456789012"
     region: str = "us-east-1"
     pipeline_quota: int = 1000  # facts B3-3
+    execution_quota: int = 50  # facts B3-9, B3-15: of one pipeline at the same time
     round_limit: float = 20 * 60  # facts B3-16: one answer of a Lambda action
     invoke_limit: float = 24 * 3600  # facts B3-16: all its rounds together
     continuation_delay: float = 5
     clock: Callable[[], float] = time.time
+    build_seconds: Callable[[], float] = lambda: 0.0  # how long a build that starts now stands before it acts
     new_id: Callable[[], str] = lambda: str(uuid.uuid4())
+
+
+@dataclass(eq=False)
+class Build:
+    """The CodeBuild build of an action, which is told of neither stopping nor deleting (facts B3-13, B3-14).
+
+    Its id is what CodeBuild calls it: `project:uuid`, as in a build's CODEBUILD_BUILD_ID.
+    """
+
+    id: str
+    project: str
+    pipeline: str
+    started: float
+    status: BuildStatus = BuildStatus.IN_PROGRESS
+    ended: float = 0.0
 
 
 @dataclass(eq=False)
@@ -138,6 +164,7 @@ class ActionRun:
     error: ActionFailed | None = None
     url: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
+    build: Build | None = None
 
     @property
     def name(self) -> str:

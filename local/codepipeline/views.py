@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from local.codepipeline import values
-from local.codepipeline.values import JSON, ActionRun, Pipeline, SourceRevision, StageRun, Status
+from local.codepipeline.values import (
+    JSON,
+    ActionRun,
+    Build,
+    BuildStatus,
+    Pipeline,
+    SourceRevision,
+    StageRun,
+    Status,
+)
 
 
 def tags(pairs: dict[str, str]) -> list[JSON]:
@@ -115,7 +124,12 @@ def _latest(action: ActionRun | None) -> JSON:
 
 
 def _result(action: ActionRun) -> JSON:
-    shown: JSON = {"summary": action.summary, "externalExecutionUrl": action.url}
+    build = action.build.id if action.build else ""
+    shown: JSON = {
+        "externalExecutionId": build,
+        "summary": action.summary,
+        "externalExecutionUrl": action.url,
+    }
     if action.error:
         shown["errorDetails"] = {"code": action.error.code, "message": action.error.message[:5000]}
     return {key: value for key, value in shown.items() if value}
@@ -142,6 +156,20 @@ def action_detail(action: ActionRun) -> JSON:
             "resolvedConfiguration": action.configuration,
         },
         "output": {"executionResult": result, "outputVariables": action.outputs},
+    }
+
+
+def build(one: Build) -> JSON:
+    """What CodeBuild tells of a build."""
+    ended = {"endTime": one.ended} if one.ended else {}
+    return {
+        "id": one.id,
+        "projectName": one.project,
+        "initiator": f"codepipeline/{one.pipeline}",  # BC:codebuild.Build.initiator
+        "startTime": one.started,
+        "buildStatus": one.status,
+        "buildComplete": one.status is not BuildStatus.IN_PROGRESS,
+        **ended,
     }
 
 

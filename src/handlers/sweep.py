@@ -36,7 +36,8 @@ def handler(
     environments = list(watch.store.all())
     woken = watch.sweep(minute, environments)
     logger.info("swept", woken=len(woken))
-    _measure(gauges.of(environments, blueprint.built_in().values() if blueprints is None else blueprints))
+    known = blueprint.built_in().values() if blueprints is None else blueprints
+    _measure(gauges.of(environments, known, now))
     if minute % EVERY_MINUTES == 0:
         _look_for_visits(visits, environments, now)
     return {"woken": woken}

@@ -87,8 +87,9 @@ def plan(clients: Clients, store: Store, blueprint: Blueprint) -> Plan:
     gate: list[Resource] = []
     if blueprint.pipeline.start == "checks" and branches:
         gate = [Checks(branches, blueprint.pipeline.required_checks)]
+    filled = next((one.filled for one in data if isinstance(one, Keyspace)), dict[str, Slug | None])
     return Plan(
-        claims=Claims(clients.client("elbv2"), store, blueprint, clients.installation, once),
+        claims=Claims(clients.client("elbv2"), store, blueprint, clients.installation, once, filled),
         build=[
             [*gate, *data, *of(TargetGroup, web)],
             own,
@@ -181,7 +182,7 @@ def _data(clients: Clients, store: Store, blueprint: Blueprint) -> list[Resource
     if blueprint.database:
         data.append(Schema(clients.datastores, store, blueprint.database, blueprint.connections))
     if blueprint.redis.mode != "none":
-        data.append(Keyspace(clients.datastores, store, blueprint.redis, clients.wake))
+        data.append(Keyspace(clients.datastores, store, blueprint.redis, clients.installation, clients.wake))
     return data
 
 

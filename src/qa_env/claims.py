@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 KIND = "claims"
 ATTEMPTS = 5
+NOBODY = Slug("somebody unknown")
 
 Held = dict[str, list[tuple[Slug, str, Claim]]]
 """Scope → who holds what of it."""
@@ -48,13 +49,17 @@ Held = dict[str, list[tuple[Slug, str, Claim]]]
 
 @dataclass(frozen=True)
 class Claims:
-    """Claims what is missing, all or nothing, in one transaction with the record."""
+    """Claims what is missing, all or nothing, in one transaction with the record.
+
+    `filled` tells which numbered databases of Redis hold keys, and whose mark they bear.
+    """
 
     elbv2: ElasticLoadBalancingv2Client
     store: Store
     blueprint: Blueprint
     installation: str
     once: Once = afresh
+    filled: Callable[[], Mapping[str, Slug | None]] = dict
 
     def ensure(self, env: Environment) -> tuple[Environment, Outputs]:
         """The environment with everything it must hold; Blocked if something cannot be had.
@@ -117,13 +122,20 @@ class Claims:
         return held
 
     def _read_held(self, env: Environment, held: Held, scope: str) -> None:
-        """Of numbered databases also what only a record speaks of: nothing in Redis shows whose one is."""
+        """Of numbered databases also those of which only a record speaks, or only what is in them."""
         held[scope] = self.store.held(scope)
         if scope == REDIS_DATABASES and self.blueprint.redis.mode == "database":
             for other in self.store.all():
                 claim = other.claims.get(REDIS)
                 if claim and claim.scope == scope and other.slug != env.slug:
                     held[scope].append((other.slug, REDIS, claim))
+            if REDIS not in env.claims:
+                taken, filled = _taken(held, scope), self.filled()
+                held[scope] += [
+                    (owner or NOBODY, REDIS, Claim(scope, number))
+                    for number, owner in filled.items()
+                    if number not in taken
+                ]
 
     def _regained(self, env: Environment, roles: list[str], held: Held) -> Iterator[tuple[str, Claim]]:
         """What it still holds though its record was lost: so its address stays, and no place is lost."""

@@ -92,10 +92,7 @@ class Condition:
 
     def age(self, now: float) -> float:
         """Seconds since this state began; 0 where that cannot be read, so that one record stops nobody."""
-        try:
-            return now - datetime.fromisoformat(self.since).timestamp()
-        except ValueError:
-            return 0.0
+        return _age(self.since, now)
 
 
 @dataclass(frozen=True)
@@ -152,6 +149,10 @@ class Phase(StrEnum):
     FAILED = "failed"
     BLOCKED = "blocked"
     DELETING = "deleting"
+
+
+UNDER_WAY = frozenset({Phase.QUEUED, Phase.BUILDING, Phase.DEPLOYING, Phase.DELETING})
+"""Neither at rest nor stopped: it goes on by itself, or should."""
 
 
 class Wish(StrEnum):
@@ -307,6 +308,26 @@ class Environment:
             for name, c in self.conditions.items()
         )
 
+    def unmoved(self, now: float) -> float:
+        """Seconds for which it has been under way without a step, 0 if it is not under way or needs a person.
+
+        A step is a resource's condition that changes its state: other messages are none, while a retry, a
+        repair of what was ready, and what goes on after a person helped begin with one, however old the wish
+        is and whatever else has been waiting since. `branch` takes no steps: its `since` follows its message,
+        and that of a GitHub that cannot be asked changes. Of a teardown its wish counts, whatever was said
+        since: what comes back each time it is removed takes steps for ever.
+        """
+        if self.phase not in UNDER_WAY or self.needs_a_person:
+            return 0.0
+        steps = [
+            condition.age(now)
+            for name, condition in self.conditions.items()
+            if condition.generation == self.generation and name != "branch" and not is_report(name)
+        ]
+        if not steps or self.desired is Desired.ABSENT:
+            return _age(self.at, now)
+        return min(steps)
+
     @property
     def _sleeps(self) -> bool:
         services = [c for n, c in self.conditions.items() if n.startswith("service/")]
@@ -329,13 +350,19 @@ class Environment:
         return self.resetting and self.asked.reset > int(self.remembered("schema").get("reset") or 0)
 
     @property
+    def unanswered(self) -> bool:
+        """Has somebody pressed a button that no pass has answered yet? Its wake-up may have been lost."""
+        dismissed = self.desired is Desired.PRESENT and self.asked.dismissed_in == self.generation
+        return dismissed or self.asked.redeploy > int(self.remembered("pipeline").get("asked") or 0)
+
+    @property
     def settled(self) -> bool:
         """Nothing left to do until somebody wishes for something else, and everybody has been told."""
         told = (c for name, c in self.conditions.items() if is_report(name))
         at_rest = self.phase in (Phase.READY, Phase.ASLEEP)
         waits = any(c.state is State.WAITING for c in self.conditions.values())
         all_told = all(c.state is State.READY and c.generation == self.generation for c in told)
-        return at_rest and all_told and not waits
+        return at_rest and all_told and not waits and not self.unanswered
 
     @property
     def urls(self) -> dict[str, str]:
@@ -357,6 +384,14 @@ def key(kind: str, name: str = "") -> str:
 def is_report(key_: str) -> bool:
     """Does this condition only tell people?"""
     return key_.split("/")[0] in REPORTS
+
+
+def _age(at: str, now: float) -> float:
+    """Seconds since then; 0 if that cannot be read."""
+    try:
+        return now - datetime.fromisoformat(at).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def label(kind: str, name: str = "") -> str:

@@ -69,7 +69,8 @@ class Secrets:
     forgeries cannot make us call Secrets Manager for each. Under a flood that has used up the reserve the
     cache is still never older than 10 seconds. All that can be refused wrongly then is a delivery signed
     with a secret stored less than 10 seconds before, and the order of a rotation — store the new secret,
-    then tell GitHub — has a person in between. It is a failed delivery that can be redelivered.
+    then tell GitHub — has a person in between. It is a failed delivery that can be redelivered. While they
+    cannot be read nobody can tell a forgery: what the cached ones did not sign is put off, not refused.
 
     The previous secret is good until the next rotation: rotating twice withdraws a leaked one.
     """
@@ -80,6 +81,7 @@ class Secrets:
         self._read = read
         self._clock = clock
         self._known: tuple[bytes, ...] = ()
+        self._failed = False
         self._read_at = clock()
         self._budget_used_until = clock()
 
@@ -89,6 +91,8 @@ class Secrets:
         yield from self._known
         if not just_read and self._read_again():
             yield from self._known
+        if self._failed and self._known:
+            raise Rejected(503, "the webhook secret cannot be read: deliver again")
 
     def _read_again(self) -> bool:
         """Read if the budget allows. Where that fails, what is known stays known."""
@@ -98,7 +102,9 @@ class Secrets:
             self._known = self._read()
         except Exception as error:  # whatever it is: it may refuse deliveries, never let one in
             logger.warning("reading the webhook secret: %s", error)
+            self._failed = True
             return False
+        self._failed = False
         self._read_at = self._clock()
         return True
 

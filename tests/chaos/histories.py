@@ -23,7 +23,7 @@ from typing import Any
 
 from qa_env.audit import GRACE
 from qa_env.model import Ref, Wish
-from tests.chaos import invariants
+from tests.chaos import hands, invariants
 from tests.chaos.machine import BRANCHES, KINDS, SERVICES, Chaos, chaotic
 from tests.chaos.mutants import SOUND, Mutant
 
@@ -31,7 +31,6 @@ Step = tuple[str, tuple[Any, ...]]
 STEPS = 60
 HOURS = 4  # of calm: two audits a grace period apart, and what they find is torn down in between
 PASSES = 120  # over one environment, from the beginning of the calm to its end
-BY_HAND = ("listener", "service", "pipeline", "schema", "keys")
 
 
 DIRECTED: dict[str, tuple[Step, ...]] = {
@@ -145,7 +144,8 @@ def _steps(random: Random, github: bool) -> list[tuple[int, Callable[[], Step]]]
         (4, lambda: ("wait", (any_of(1, 20, 100, 700, 4000),))),
         (2, lambda: ("break", (any_of(*SERVICES),))),
         (4, lambda: ("repair", ())),
-        (2, lambda: ("delete_by_hand", (any_of(*BY_HAND), branch()))),
+        (2, lambda: ("delete_by_hand", (any_of(*hands.DELETES), branch()))),
+        (2, lambda: ("change_by_hand", (any_of(*hands.CHANGES), branch()))),
         (1, lambda: ("lose_record", (branch(), random.random() < 0.3))),
         (1, lambda: ("lose_claims", (branch(),))),
         (1, lambda: ("lose_table", (random.random() < 0.3,))),
@@ -174,6 +174,8 @@ def calm(chaos: Chaos) -> Iterator[str]:
         chaos.operate(chaos.audit_now())
         chaos.do_settle()
         _try_again(chaos)
+    chaos.do_watch()
+    chaos.do_settle()
     chaos.unclaimed.clear()
     yield from invariants.after_a_step(chaos)
     yield from invariants.in_the_end(chaos)
@@ -187,7 +189,7 @@ def _say_the_truth(chaos: Chaos, branch: str) -> None:
     """A last word where the last one may not have come, failed or was dismissed."""
     head = chaos.heads.get(branch)
     is_bad = any(commit == head for _, commit in chaos.failing)
-    needs_a_build = is_bad or branch in chaos.dismissed or branch in chaos.emptied
+    needs_a_build = is_bad or branch in chaos.dismissed or chaos.slug_of(branch) in chaos.emptied
     if head and (needs_a_build or not chaos.branches):
         chaos.do_push(branch)
     elif not head and not chaos.branches:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from qa_env.model import Desired, Environment, Phase, Slug, State
+from tests.chaos import hands
 from tests.chaos.machine import BRANCHES, FOREIGN_KEYS, FOREIGN_SCHEMA, Chaos
 
 
@@ -72,6 +73,8 @@ def _lives(chaos: Chaos, slug: Slug, env: Environment | None, commit: str) -> It
     wanted = {"target group": 1, "listener": 1, "service": 2, "pipeline": 1}
     if things != wanted:
         yield f"{slug} has {dict(things)}, not {wanted}"
+    if changed := hands.left(chaos, slug):
+        yield f"{slug} is still as somebody left it: {changed}"
     if commit not in chaos.datastores.migrated.get(slug, []):
         yield f"the schema of {slug} is not migrated: {chaos.datastores.migrated.get(slug)}"
 

@@ -2,7 +2,8 @@
 
 Every function of the product runs as an invocation behind the gate. What dies or fails comes again as AWS
 lets it: a message after its visibility time-out or when the handler postponed it, a tick with the next
-minute, an asynchronous invocation at once and three times at most.
+minute, an asynchronous invocation at once and three times at most, as a delivery that GitHub knows to have
+failed.
 """
 
 from __future__ import annotations
@@ -23,26 +24,29 @@ from unittest.mock import patch
 
 from handlers import reconcile
 from local import slack as local_slack
+from local.codepipeline.values import BuildStatus
 from local.slack import Slack as Workspace
 from qa_env import app, naming
 from qa_env.blueprint import Blueprint
 from qa_env.controller import Plan
 from qa_env.github_api import GitHub
 from qa_env.model import Change, Condition, Phase, Ref, Slug, State
+from qa_env.receiver import Queue
 from qa_env.slack_api import Slack
-from tests.chaos.gate import Gate, Killed, Reply, gated
+from tests.chaos.gate import SQS_ERRORS, Gate, Killed, Reply, gated
 from tests.fakes import FakeBranches
 from tests.installation import REPOSITORY, A, B, C, Installation, blueprint
 from tests.reporting import TOKEN, Hub
 from tests.strict_aws import Call as AwsCall
 from tests.strict_aws import strict_aws
 
-D, E = "d" * 40, "e" * 40
+D, E, F = "d" * 40, "e" * 40, "f" * 40
 BRANCH, SLUG = "qa/foo", Slug("qa-foo")
 BYSTANDER = "qa/bystander"
 ASYNCHRONOUS = 3  # times that Lambda tries an asynchronous invocation
 VISIBILITY = 720  # seconds, as in template.yaml, until a message is seen again
 RECEIVES = 10  # then a message goes to the dead-letter queue
+A_DAY = 24 * 3600
 QUIET = 3  # minutes without any change: nothing will change any more
 PLACES = {
     "dynamodb": "table",
@@ -159,14 +163,27 @@ class Life(Installation):
     # --- GitHub's hands -----------------------------------------------------------------------------------
 
     def say(self, branch: str, ref: Ref, commit: str, **details: Any) -> Slug:
-        """The webhook's message is on the queue."""
+        """GitHub says so, and again where that was not taken: redelivery asks it to, or a person does."""
         self.hub.branches.all = {"main": "0" * 39 + "1", **self.heads}
         if self.branches:
             self.branches.heads = {(REPOSITORY, name): head for name, head in self.heads.items()}
         slug = naming.slug("", REPOSITORY, branch)
         change = Change(slug, REPOSITORY, branch, ref, commit, by="dev", event="push", **details)
-        self.queue.append(Message(slug, {"slug": slug, "change": change.to_dict()}, self.now))
+        self._asynchronously("webhook", lambda: self._take(change), slug)
         return slug
+
+    def _take(self, change: Change) -> None:
+        """What the receiver does with a delivery that it believes: one call."""
+
+        def send(**message: Any) -> None:
+            sent = Message(change.slug, json.loads(message["MessageBody"]), self.now)
+            params = change.slug, message["MessageBody"]
+            self.gate.through(
+                "sqs:SendMessage", params, lambda: self.queue.append(sent), SQS_ERRORS, is_read=False
+            )
+
+        sqs: Any = SimpleNamespace(send_message=send)
+        Queue(self.world.queue_url, lambda: sqs).put(change, "a receipt")
 
     # --- AWS's hands --------------------------------------------------------------------------------------
 
@@ -280,10 +297,10 @@ class Life(Installation):
     def _emit(self, event: dict[str, Any]) -> None:
         self._asynchronously("signals", lambda: super(Life, self)._emit(event))
 
-    def _asynchronously(self, function: str, run: Callable[[], None]) -> None:
+    def _asynchronously(self, function: str, run: Callable[[], None], slug: str = "") -> None:
         for _ in range(ASYNCHRONOUS):
             before = self.broken
-            with self._survive(), self._invocation(function):
+            with self._survive(), self._invocation(function, slug):
                 run()
             if self.broken == before:
                 return
@@ -398,6 +415,16 @@ def _fail(life: Life) -> None:
     life.push(BRANCH, C)
 
 
+def _build_all_day(life: Life) -> None:
+    life.builds_take = A_DAY
+    life.push(BRANCH, F)
+
+
+def _delete_while_building(life: Life) -> None:
+    life.builds_take = 0
+    life.delete(BRANCH)
+
+
 LIFE = (
     Act("create", _create, Phase.BUILDING, frozenset()),
     Act("build", lambda life: None, Phase.DEPLOYING, frozenset({"pipeline"})),
@@ -407,7 +434,8 @@ LIFE = (
     Act("repair", _push(D), Phase.READY),
     Act("delete", lambda life: life.delete(BRANCH), Phase.DELETING, frozenset({"pipeline"})),
     Act("push during delete", _push(E), Phase.READY),
-    Act("delete again", lambda life: life.delete(BRANCH), None),
+    Act("push once more", _build_all_day, Phase.BUILDING),
+    Act("delete while building", _delete_while_building, None),
 )
 
 
@@ -435,6 +463,7 @@ def world(life: Life) -> dict[str, Any]:
         "elbv2": _elbv2(life),
         "ecs": _ecs(life),
         "codepipeline": _codepipeline(life),
+        "codebuild": _codebuild(life),
         "ecr": _ecr(life),
         "data": _data(life),
         "table": _table(life),
@@ -526,6 +555,12 @@ def _codepipeline(life: Life) -> dict[str, Any]:
     return found
 
 
+def _codebuild(life: Life) -> list[list[str]]:
+    """Builds that go on, also of pipelines that are gone: one may still push an image or migrate."""
+    builds = [one for one in life.engine.codebuild.builds if one.status is BuildStatus.IN_PROGRESS]
+    return [[one.pipeline, one.project] for one in builds]
+
+
 def _ecr(life: Life) -> list[str]:
     images = life.aws.client("ecr").list_images(repositoryName=life.world.repository)["imageIds"]
     return sorted(image["imageTag"] for image in images)
@@ -561,7 +596,7 @@ def _steady(condition: Condition) -> dict[str, str]:
 def _github(life: Life) -> dict[str, Any]:
     statuses = {
         f"{commit[:4]} {one['context']}": [one["state"], one["description"], one["target_url"]]
-        for commit in (A, B, C, D, E)
+        for commit in (A, B, C, D, E, F)
         for one in reversed(life.hub._get_statuses(commit, {})[1])
     }
     return {

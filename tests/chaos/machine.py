@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 from unittest.mock import patch
 
@@ -33,6 +34,8 @@ from qa_env.model import (
     Wish,
 )
 from qa_env.tagged import Tagged
+from qa_env.watch import RECHECK_MINUTES
+from tests.chaos import hands
 from tests.chaos.gate import Call, Fault, gated
 from tests.chaos.life import MAKES, REPEATED, Life, Message, add_foreign_things
 from tests.chaos.mutants import SOUND, Mutant
@@ -107,8 +110,8 @@ class Chaos(Life):
     blind: bool = False
     said_gone: dict[str, float] = field(default_factory=dict)
     """When a webhook last said that a branch is gone: who sees nothing else may believe it."""
-    emptied: set[str] = field(default_factory=set)
-    """Branches whose schema somebody dropped: it is made again, and only a build fills it."""
+    emptied: set[Slug] = field(default_factory=set)
+    """Whose schema somebody dropped: it is made again, and only a build fills it."""
     lost: set[Slug] = field(default_factory=set)
     excused: set[Slug] = field(default_factory=set)
     """Of these the record was lost by hand, or both looks were misled: no wonder if the audit finds them."""
@@ -275,9 +278,10 @@ class Chaos(Life):
     def unmarked(self) -> list[str]:
         """What bears a name of ours, but neither our tag nor a record leads to it."""
         ours = {self.slug_of(branch) for branch in BRANCHES} - self.records.keys()
+        definitions = (("task definition", family, owner) for family, _, owner in self._definitions())
         return [
             f"{kind} {name}"
-            for kind, name, owner in self._owned_things()
+            for kind, name, owner in chain(self._owned_things(), definitions)
             if (slug := name.rpartition("-")[0]) in ours and owner != slug
         ]
 
@@ -310,6 +314,7 @@ class Chaos(Life):
         found = [f"{kind} {name}" for kind, name in self.things_of(slug)]
         data = {f"schema {name}" for name in self.datastores.schemas if name == slug}
         data |= {f"keys {name}" for name in self.datastores.keys if name == slug.replace("-", "_")}
+        data |= {f"keys {n}" for n, mark in self.datastores.owners.items() if mark.rpartition("/")[2] == slug}
         return sorted({*found, *data})
 
     def _keys_left(self, env: Environment) -> list[str]:
@@ -325,16 +330,11 @@ class Chaos(Life):
     def _owned_things(self) -> Iterator[tuple[str, str, str]]:
         """The same with whose tag it bears, from behind the stand-ins. A listener is named after that."""
         elbv2 = self.aws.elbv2._backend
-
-        def owner(arn: str) -> str:
-            tags = elbv2.tagging_service.get_tag_dict_for_resource(arn)
-            return str(tags.get(naming.TAG_ENVIRONMENT, ""))
-
         for group in elbv2.target_groups.values():
-            yield "target group", group.name, owner(group.arn)
+            yield "target group", group.name, self._owner(group.arn)
         for balancer in elbv2.load_balancers.values():
             for listener in balancer.listeners.values():
-                slug = owner(listener.arn)
+                slug = self._owner(listener.arn)
                 yield "listener", f"{slug}-{listener.port}", slug
         for (_, name), service in self.aws.ecs._services.items():
             if service.status != "INACTIVE":
@@ -342,6 +342,39 @@ class Chaos(Life):
                 yield "service", name, tags.get(naming.TAG_ENVIRONMENT, "")
         for name, pipeline in self.engine.pipelines.items():
             yield "pipeline", f"{name}-", pipeline.tags.get(naming.TAG_ENVIRONMENT, "")
+
+    def listeners_of(self, slug: Slug) -> list[tuple[str, Any]]:
+        """By its tag: (ARN, moto's listener)."""
+        return [
+            (arn, listener)
+            for balancer in self.aws.elbv2._backend.load_balancers.values()
+            for arn, listener in balancer.listeners.items()
+            if self._owner(arn) == slug
+        ]
+
+    def groups_of(self, slug: Slug) -> list[str]:
+        """The ARNs of its target groups, by its tag."""
+        return [arn for arn in self.aws.elbv2._backend.target_groups if self._owner(arn) == slug]
+
+    def services_of(self, slug: Slug) -> list[tuple[str, str]]:
+        """(cluster, name) of those that run."""
+        services = self.aws.ecs._services.items()
+        return [place for place, one in services if _is_of(slug, place[1]) and one.status == "ACTIVE"]
+
+    def definitions_of(self, slug: Slug) -> list[str]:
+        """The ARNs of its active revisions."""
+        return [arn for family, arn, _ in self._definitions() if _is_of(slug, family)]
+
+    def _definitions(self) -> Iterator[tuple[str, str, str]]:
+        """(family, ARN, whose tag it bears) of every active revision."""
+        for family, revisions in self.aws.ecs._backend.task_definitions.items():
+            for one in revisions.values():
+                if one.status == "ACTIVE":
+                    yield family, one.arn, dict(as_tags(one.tags)).get(naming.TAG_ENVIRONMENT, "")
+
+    def _owner(self, arn: str) -> str:
+        tags = self.aws.elbv2._backend.tagging_service.get_tag_dict_for_resource(arn)
+        return str(tags.get(naming.TAG_ENVIRONMENT, ""))
 
     # --- Git and GitHub -----------------------------------------------------------------------------------
 
@@ -534,6 +567,15 @@ class Chaos(Life):
             if quiet == 2:
                 return
 
+    def do_watch(self) -> None:
+        """As many ticks as it takes until each settled environment was looked at.
+
+        What was changed by hand is put back then, and the end of a build seen of which no event told.
+        """
+        for _ in range(RECHECK_MINUTES):
+            self.do_tick()
+            self.deliver()
+
     def do_break(self, service: str) -> None:
         """A service that answers nothing but errors until it is repaired."""
         self.down.add(service)
@@ -549,22 +591,11 @@ class Chaos(Life):
 
     def do_delete_by_hand(self, kind: str, branch: str) -> None:
         """Somebody tidies up in the console."""
-        slug = self.slug_of(branch)
-        match kind:
-            case "listener":
-                self._drop_listeners(slug)
-            case "service":
-                self._drop_services(slug)
-            case "pipeline":
-                self.engine.pipelines.pop(slug, None)
-            case "schema":
-                self.emptied.add(branch)
-                self.datastores.schemas.discard(slug)
-                self.datastores.migrated.pop(slug, None)
-            case "keys":
-                env = self.records.get(slug)
-                claim = env.claims.get(REDIS) if env else None
-                self.datastores.keys.pop(claim.name if claim else "", None)
+        hands.DELETES[kind](self, self.slug_of(branch))
+
+    def do_change_by_hand(self, kind: str, branch: str) -> None:
+        """Somebody tries something in the console and leaves it so."""
+        hands.CHANGES[kind](self, self.slug_of(branch))
 
     def do_lose_record(self, branch: str, claims: bool) -> None:
         self._lose(self.slug_of(branch), claims)
@@ -597,23 +628,6 @@ class Chaos(Life):
         self.excused.add(slug)
         store = self.store._fake
         store.claims = {c: s for c, s in store.claims.items() if s != slug or not claims}
-
-    def _drop_listeners(self, slug: Slug) -> None:
-        elbv2 = self.aws.client("elbv2")
-        arns = [
-            listener.arn
-            for balancer in self.aws.elbv2._backend.load_balancers.values()
-            for listener in balancer.listeners.values()
-        ]
-        for arn in arns:
-            (tags,) = elbv2.describe_tags(ResourceArns=[arn])["TagDescriptions"]
-            if {"Key": naming.TAG_ENVIRONMENT, "Value": slug} in tags["Tags"]:
-                elbv2.delete_listener(ListenerArn=arn)
-
-    def _drop_services(self, slug: Slug) -> None:
-        for (cluster, name), service in list(self.aws.ecs._services.items()):
-            if _is_of(slug, name) and service.status == "ACTIVE":
-                self.aws.client("ecs").delete_service(cluster=cluster, service=name, force=True)
 
 
 def _holds(env: Environment, scope: str, name: str) -> bool:

@@ -161,7 +161,6 @@ class TestPolicy:
         }
         for pattern, answer in answers.items():
             qa.aws.serve(pattern, answer)
-        qa.aws._stand_ins = dict(reversed(qa.aws._stand_ins.items()))  # the narrower ones first
         service = qa.aws.ecs.service("qa-foo-app")
         for container in service.running(service.primary)[0].containers:
             container["runtimeId"] = "1"

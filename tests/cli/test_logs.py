@@ -149,7 +149,6 @@ class TestOfTheBuild:
             for name, (of, states) in actions.items()
         ]
         qa.aws.serve("codepipeline:GetPipelineState", lambda *_: {"stageStates": stages})
-        qa.aws._stand_ins = dict(reversed(qa.aws._stand_ins.items()))  # the narrower one first
         qa.aws.serve("codebuild:BatchGetBuilds", self.builds)
         logs.write("/aws/codebuild/build", "2", "docker build\n", qa.now - 3 * 3600)
         logs.write("/aws/codebuild/build", "1", "of an older one", qa.now)

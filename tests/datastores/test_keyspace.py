@@ -74,7 +74,7 @@ class Teardowns:
             blueprints[f"example/{database}"] = blueprint(repository=f"example/{database}", redis=place)
 
         def plan(one: Any) -> Plan:
-            keyspace = Keyspace(self._call, self.store, one.redis, self._wake_all, lambda: self.now)
+            keyspace = Keyspace(self._call, self.store, one.redis, "qa-env", self._wake_all, lambda: self.now)
             return Plan(NothingToClaim(), [], [[keyspace]], lambda env: [])
 
         return Controller(

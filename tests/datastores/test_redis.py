@@ -52,7 +52,8 @@ def delete(
 
 
 def numbered(server: Redis, action: str, number: int, **changes: Any) -> dict[str, Any]:
-    return run(server, action, mode="database", database=number, **changes)
+    request = {"mode": "database", "database": number, "owner": "qa-env/qa-foo", **changes}
+    return run(server, action, **request)
 
 
 def with_url(server: Redis, url: str, action: str = "list", **request: Any) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def test_ensure(redis_server: Redis) -> None:
 def test_a_number_out_of_range_is_blocked(redis_server: Redis, mode: str) -> None:
     """Redis has 16 databases unless configured."""
     for action in ("ensure", "delete"):
-        answer = run(redis_server, action, mode=mode, database=16)
+        answer = run(redis_server, action, mode=mode, database=16, owner="qa-env/qa-foo")
 
         assert answer["error"] == "blocked"
         assert "does not let us select database 16" in answer["message"]
@@ -349,7 +350,49 @@ def test_list_of_databases(redis_server: Redis, keys: redis.Redis) -> None:
         with redis_server.connect(number) as client:
             client.set("k", "x")
 
-    assert numbered(redis_server, "list", 0) == {"names": ["2", "10"]}
+    assert numbered(redis_server, "list", 0) == {"names": ["2", "10"], "owners": {}}
+
+
+def test_a_database_says_whose_it_is_until_it_is_removed(redis_server: Redis, keys: redis.Redis) -> None:
+    """One key, within our prefix; nobody else gets what bears it, whatever the table says."""
+    assert numbered(redis_server, "ensure", 3) == numbered(redis_server, "ensure", 3) == {"database": "3"}
+    with redis_server.connect(3) as client:
+        assert held(client) == ["qa-env-owner"]
+    assert numbered(redis_server, "list", 0) == {"names": ["3"], "owners": {"3": "qa-env/qa-foo"}}
+    refused = numbered(redis_server, "ensure", 3, owner="qa-env/qa-bar")
+    assert refused["error"] == "blocked"
+    assert "database 3 is marked as that of qa-env/qa-foo" in refused["message"]
+    assert numbered(redis_server, "delete", 3) == {"gone": "yes", "removed": "1"}
+    assert numbered(redis_server, "list", 0) == {"names": [], "owners": {}}
+    assert numbered(redis_server, "ensure", 3, owner="qa-env/qa-bar") == {"database": "3"}
+
+
+def test_a_mark_that_somebody_has_flushed_is_made_again(redis_server: Redis, keys: redis.Redis) -> None:
+    """Applications flush their database."""
+    numbered(redis_server, "ensure", 3)
+    with redis_server.connect(3) as client:
+        client.flushdb()
+        client.set("k", "x")
+    assert numbered(redis_server, "list", 0) == {"names": ["3"], "owners": {}}
+    numbered(redis_server, "ensure", 3)
+    assert numbered(redis_server, "list", 0)["owners"] == {"3": "qa-env/qa-foo"}
+
+
+def test_the_documented_user_can_do_all_that_numbered_databases_need(
+    redis_server: Redis, keys: redis.Redis
+) -> None:
+    """As docs/data.md grants it."""
+    rights = "+select +info +scan +unlink +get +set +dbsize +flushdb"
+    keys.execute_command(
+        "ACL", "SETUSER", "small", "on", ">small-password", "~qa-*", "~qa_*", *rights.split()
+    )
+    secret = json.dumps({"url": f"redis://small:small-password@{redis_server.host}:{redis_server.port}"})
+    request = {"store": "redis", "mode": "database", "prefix": "qa", "database": 3, "owner": "qa-env/qa-foo"}
+    try:
+        for action in ("ensure", "list", "delete"):
+            assert "error" not in ask(secret, action=action, **request)
+    finally:
+        keys.acl_deluser("small")
 
 
 def test_a_wrong_password_is_blocked(redis_server: Redis) -> None:

@@ -50,7 +50,7 @@ def test_the_tick_counts(capsys: pytest.CaptureFixture[str]) -> None:
     (free,) = [one["FreePorts"][0] for one in lines if "FreePorts" in one]
     assert free == len(blueprint().load_balancers[0].port_range)
     assert {one["_aws"]["CloudWatchMetrics"][0]["Namespace"] for one in lines} == {"qa-env"}
-    for name in ("FailedAlarm", "PortsAlarm"):
+    for name in ("FailedAlarm", "OverdueAlarm", "PortsAlarm"):
         alarm = properties(name)
         dimensions = {one["Name"] for one in alarm["Dimensions"]}
         assert {alarm["MetricName"]} | dimensions in [

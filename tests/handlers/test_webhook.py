@@ -368,6 +368,24 @@ class TestCache:
         assert all(accepted(secrets, b"old") for _ in range(100))
         assert vault.reads <= 1 + BURST
 
+    def test_what_cannot_be_told_from_a_forgery_during_an_outage_is_put_off(self) -> None:
+        """After a rotation it may be genuine; GitHub shows it as failed, and it can be delivered again."""
+        vault = Vault()
+        secrets = vault.cache()
+        assert accepted(secrets, b"old")
+        vault.secrets, vault.broken = (b"new", b"old"), True
+        signature = "sha256=" + hmac.new(b"new", b"{}", hashlib.sha256).hexdigest()
+        for _ in range(2 * BURST):
+            with pytest.raises(github.Rejected, match="cannot be read") as refused:
+                github.verify(secrets, b"{}", signature)
+            assert refused.value.status == 503
+        vault.broken = False
+        vault.now += REFILL
+        assert accepted(secrets, b"new")
+        with pytest.raises(github.Rejected) as refused:
+            github.verify(secrets, b"{}", "sha256=" + "0" * 64)
+        assert refused.value.status == 401
+
     def test_an_outage_at_the_start_ends(self) -> None:
         vault = Vault()
         vault.broken = True

@@ -14,6 +14,7 @@ itself. Each rule names the fact it comes from; "BC" is the botocore model's own
         aws.ecs.settle("qa-foo-web")  # its tasks run and are healthy
         aws.throttle("CreateTargetGroup", times=2)
         aws.hide_new("CreateListener", describes=1)  # the next read does not see it yet
+        aws.busy("DeletePipeline")  # the next one finds its pipeline busy
         aws.elbv2.page_size = 1  # who does not paginate sees one thing
         assert aws.calls_to("ecs:CreateService")
 """

@@ -29,6 +29,22 @@ THROTTLE_CODES = {
     "resourcegroupstaggingapi": "ThrottledException",  # BC
 }
 
+# What CodePipeline answers while something else happens to the same pipeline. Which of them may answer which
+# code, and in which words: BC, the errors of each operation and their documentation; facts B3-13 to B3-15.
+# What makes a pipeline busy AWS does not say, so a test does.
+ONGOING = (
+    "Your request cannot be handled because the pipeline is busy handling ongoing activities."
+    " Try again later."
+)
+SIMULTANEOUS = "Unable to modify the tag due to a simultaneous update request."
+BUSY = {
+    "StartPipelineExecution": ("ConflictException", ONGOING),
+    "StopPipelineExecution": ("ConflictException", ONGOING),
+    "CreatePipeline": ("ConcurrentModificationException", SIMULTANEOUS),
+    "DeletePipeline": ("ConcurrentModificationException", SIMULTANEOUS),
+    "TagResource": ("ConcurrentModificationException", SIMULTANEOUS),
+}
+
 CONFLICTING = ("TransactWriteItems", "PutItem", "UpdateItem", "DeleteItem")
 
 
@@ -118,6 +134,12 @@ class Faults:
             raise ValueError(f"{operation}: only {', '.join(CONFLICTING)} can meet a transaction")
         self._faults.append(Fault(f"dynamodb:{operation}", times, lambda call: _conflict(call, item)))
 
+    def busy(self, operation: str, times: int = 1) -> None:
+        """The next calls find their pipeline busy, and have no effect. Facts B3-13 to B3-15."""
+        if operation not in BUSY:
+            raise ValueError(f"{operation}: only {', '.join(BUSY)} can find a pipeline busy")
+        self._faults.append(Fault(f"codepipeline:{operation}", times, _busy))
+
     def lose_response(self, operation: str, times: int = 1) -> None:
         """The next calls take effect, and the caller sees a timeout."""
         self._faults.append(Fault(operation, times, _timed_out, after=True))
@@ -182,6 +204,10 @@ class Faults:
 
 def _throttled(call: Call) -> BaseException:
     return call.error(THROTTLE_CODES.get(call.service, "ThrottlingException"), "Rate exceeded")
+
+
+def _busy(call: Call) -> BaseException:
+    return call.error(*BUSY[call.operation])
 
 
 def _conflict(call: Call, item: int) -> BaseException:

@@ -64,6 +64,7 @@ class StrictAWS:
         self.throttle = self.faults.throttle
         self.hide_new = self.faults.hide_new
         self.conflict = self.faults.conflict
+        self.busy = self.faults.busy
         self.lose_response = self.faults.lose_response
         self.stale = self.faults.stale
         self.clear_faults = self.faults.clear
@@ -115,8 +116,18 @@ class StrictAWS:
         self._callbacks.append(callback)
 
     def serve(self, pattern: str, answer: StandIn) -> None:
-        """Let `answer(operation, params)` answer in place of moto: `lambda:Invoke`, `codepipeline:*`."""
-        self._stand_ins[pattern] = answer
+        """Let `answer(operation, params)` answer in place of moto: `lambda:Invoke`, `codepipeline:*`.
+
+        Of two that fit a call the one that was served last answers.
+        """
+        self._stand_ins = {pattern: answer} | self._without(pattern)
+
+    def serve_no_more(self, pattern: str) -> None:
+        """Whoever answered before this one was served answers again."""
+        self._stand_ins = self._without(pattern)
+
+    def _without(self, pattern: str) -> dict[str, StandIn]:
+        return {known: answer for known, answer in self._stand_ins.items() if known != pattern}
 
     def calls_to(self, pattern: str) -> list[Event]:
         """The recorded calls, by `CreateService`, `ecs:CreateService` or `ecs:*`."""

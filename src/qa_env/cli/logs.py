@@ -153,16 +153,14 @@ class _Logs:
             for action in stage["actionStates"]
             if "externalExecutionId" in action.get("latestExecution", {}) and stage["stageName"] in BUILDS
         }
-        if not actions:
+        codebuild = self.installation.client("codebuild")
+        builds = codebuild.batch_get_builds(ids=list(actions))["builds"] if actions else []
+        known = [build for build in builds if "streamName" in build.get("logs", {})]
+        if not known:
             self._note(f"{self.env.slug} has no build whose log is known: see `qa-env show {self.env.slug}`.")
-            return
-        builds = self.installation.client("codebuild").batch_get_builds(ids=list(actions))["builds"]
-        for build in builds:
-            logs = build.get("logs", {})
-            if "streamName" in logs:
-                yield Source(
-                    actions[build["id"]], logs["groupName"], {"logStreamNames": [logs["streamName"]]}
-                )
+        for build in known:
+            logs = build["logs"]
+            yield Source(actions[build["id"]], logs["groupName"], {"logStreamNames": [logs["streamName"]]})
 
     def _stages(self) -> list[dict[str, Any]]:
         """The pipeline's stages; none before it is made."""

@@ -45,9 +45,7 @@ def perform(request: Request, secret: str, remaining_seconds: Remaining) -> Answ
             case "ensure", "namespace":
                 return _ensure_namespace(options, where, request)
             case "ensure", "database":
-                number = _number(request)
-                with _client(options, where, number):
-                    return {"database": str(number)}
+                return _ensure_database(options, where, request)
             case "delete", "namespace":
                 return _delete_namespaces(options, where, request, remaining_seconds)
             case "delete", "database":
@@ -55,7 +53,7 @@ def perform(request: Request, secret: str, remaining_seconds: Remaining) -> Answ
             case "list", "namespace":
                 return _list_namespaces(options, where, request, remaining_seconds)
             case "list", "database":
-                return _list_databases(options, where)
+                return _list_databases(options, where, request)
             case "check", "namespace" | "database":
                 return _check(options, where, int(request["database"]))
     raise ValueError(f"unknown action {request['action']!r} or mode {request['mode']!r}")
@@ -66,6 +64,30 @@ def _ensure_namespace(options: Options, where: str, request: Request) -> Answer:
     number = int(request["database"])
     with _client(options, where, number):
         return {"namespace": namespace, "database": str(number)}
+
+
+def _ensure_database(options: Options, where: str, request: Request) -> Answer:
+    """Mark the database as its environment's: when the table is lost nothing else says whose it is."""
+    number, owner, mark = _number(request), str(request["owner"]), _mark(request)
+    with _client(options, where, number) as client:
+        found = _text(client.get(mark))
+        if found and found != owner:
+            raise Blocked(
+                f"{where}: database {number} is marked as that of {found}; see what it holds, then flush it"
+            )
+        if not found:
+            client.set(mark, owner)
+    return {"database": str(number)}
+
+
+def _mark(request: Request) -> str:
+    """The key that says whose a numbered database is: within our prefix, and no namespace."""
+    return f"{guard.require_prefix(request['prefix']).rstrip('-_')}-env-owner"
+
+
+def _text(value: Any) -> str:
+    """Latin-1 decodes any byte, so whatever somebody has written there is an owner that we do not know."""
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
 
 
 def _delete_namespaces(options: Options, where: str, request: Request, remaining: Remaining) -> Answer:
@@ -180,14 +202,22 @@ def _list_namespaces(options: Options, where: str, request: Request, remaining: 
 
 
 def _namespace(key: bytes | str) -> str:
-    """Latin-1 decodes any byte, and no letter beyond ASCII is ever ours."""
-    return (key if isinstance(key, str) else key.decode("latin-1")).partition(":")[0]
+    """No letter beyond ASCII is ever ours."""
+    return _text(key).partition(":")[0]
 
 
-def _list_databases(options: Options, where: str) -> Answer:
+def _list_databases(options: Options, where: str, request: Request) -> Answer:
+    """The numbers that hold keys, and the marks of those that bear one."""
+    mark = _mark(request)
     with _client(options, where, 0) as client:
-        numbers = [int(name.removeprefix("db")) for name in client.info("keyspace")]
-    return {"names": [str(number) for number in sorted(numbers) if number > 0]}
+        filled = [int(name.removeprefix("db")) for name in client.info("keyspace")]
+        numbers = [str(number) for number in sorted(filled) if number > 0]
+        asked = client.pipeline(transaction=False)
+        for number in numbers:
+            asked.select(int(number))
+            asked.get(mark)
+        marks = map(_text, asked.execute()[1::2])
+    return {"names": numbers, "owners": {n: owner for n, owner in zip(numbers, marks, strict=True) if owner}}
 
 
 def _check(options: Options, where: str, number: int) -> Answer:
@@ -294,7 +324,7 @@ def _errors(where: str) -> Iterator[None]:
     except exceptions.NoPermissionError:
         raise Blocked(
             f"{where} does not allow this to the secret's account; it needs SELECT, INFO, SCAN and"
-            " UNLINK, with numbered databases also DBSIZE and FLUSHDB"
+            " UNLINK, with numbered databases also GET, SET, DBSIZE and FLUSHDB"
         ) from None
     except exceptions.ReadOnlyError:
         raise Blocked(f"{where} is read-only; the secret needs the primary's address") from None

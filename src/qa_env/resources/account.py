@@ -86,23 +86,36 @@ class Account:
         return (slug for _, slug in self.found() if slug)
 
     def found(self) -> Iterator[tuple[Claim, Slug | None]]:
-        """Every user with our prefix as its schema's claim, and whose it is if that can be told."""
+        """Every user with our prefix as its schema's claim, and whose it is if that can be told.
+
+        By its name alone it is nobody's: people may have made one that is called like an environment.
+        """
         claimed = {naming.account(name): (name, slug) for name, slug in self.ledger.taken(SCHEMA).items()}
         request = {"store": "mysql", "action": "list_accounts", "secret": self.database.secret}
         for user in datacall.ask(self.call, {**request, "prefix": self.database.prefix})["names"]:
-            schema, slug = claimed.get(user, (user, naming.slug_of(self.database.schema_name, user)))
+            schema, slug = claimed.get(user, (user, self._owner(user)))
             yield Claim(SCHEMA, schema), slug
+
+    def _owner(self, user: str) -> Slug | None:
+        """The environment that a user is named after, if there is a secret of ours that may open it."""
+        slug = naming.slug_of(self.database.schema_name, user)
+        found = slug and self._secret(naming.account_secret(self.installation, slug))
+        tags = aws.tag_dict(found.get("Tags")) if found else {}
+        return slug if naming.owner_of(tags, self.installation) == slug else None
 
     def _find(self, env: Environment) -> DescribeSecretResponseTypeDef | None:
         """The secret with our name, even one being deleted: None if missing, Blocked if someone else's."""
         name = naming.account_secret(self.installation, env.slug)
-        try:
-            found = self.client.describe_secret(SecretId=name)
-        except self.client.exceptions.ResourceNotFoundException:
-            return None
-        if naming.owner_of(aws.tag_dict(found.get("Tags")), self.installation) != env.slug:
+        found = self._secret(name)
+        if found and naming.owner_of(aws.tag_dict(found.get("Tags")), self.installation) != env.slug:
             raise Blocked(f"secret {name} has our name but is not ours; delete it")
         return found
+
+    def _secret(self, name: str) -> DescribeSecretResponseTypeDef | None:
+        try:
+            return self.client.describe_secret(SecretId=name)
+        except self.client.exceptions.ResourceNotFoundException:
+            return None
 
     def _create(self, env: Environment, name: str, schema: str) -> None:
         login = {"username": naming.account(schema), "password": secrets.token_urlsafe(30) + STRONG}
@@ -134,9 +147,8 @@ class Account:
                 raise NotReady("waiting until nothing uses the user any more")
 
     def _was_ours(self, env: Environment, claim: Claim) -> bool:
-        """Does the record say that we made it, or has the audit found it so?"""
-        adopted = not env.branch and self.kind in env.conditions
-        return adopted or env.remembered(self.kind).get("user") == naming.account(claim.name)
+        """Does the record say that we made it?"""
+        return env.remembered(self.kind).get("user") == naming.account(claim.name)
 
     def _ask(self, action: str, env: Environment, claim: Claim, **details: object) -> datacall.Answer:
         request = {"store": "mysql", "action": action, "secret": self.database.secret, "name": claim.name}

@@ -1,6 +1,7 @@
 """The environment's place in the shared Redis: a namespace, or a numbered database of its own.
 
-Redis has no tags either: claim and prefix are the mark, as for the schema. Removing a namespace is a scan of
+Redis has no tags either: claim and prefix are the mark, as for the schema. A numbered database has no name
+that says whose it is, so it also holds a key that does. Removing a namespace is a scan of
 everybody's keys (`reliability.md` 2b), so all that are to be removed at the same time share one (`rounds`).
 """
 
@@ -29,6 +30,7 @@ class Keyspace:
     call: datacall.Datastores
     table: Table
     redis: Redis
+    installation: str
     wake: Callable[[Sequence[tuple[Slug, str]]], None]
     clock: Callable[[], float] = time.time
     name: str = ""
@@ -40,7 +42,7 @@ class Keyspace:
         if claim is None:
             raise NotReady("waiting for a place in redis", **LOST)
         place = self._place(claim)
-        self._ask("ensure", **place)
+        self._ask("ensure", **place, owner=f"{self.installation}/{env.slug}")
         return {name: str(value) for name, value in place.items() if name != "mode"}
 
     def delete(self, env: Environment) -> None:
@@ -63,19 +65,26 @@ class Keyspace:
         return (slug for _, slug in self.found() if slug)
 
     def found(self) -> Iterator[tuple[Claim, Slug | None]]:
-        """What holds keys, as what would be claimed, and whose it is if that can be told.
-
-        A numbered database that nobody claims is left out: its number says nothing about who filled it.
-        """
+        """What holds keys, as what would be claimed, and whose it is if that can be told."""
         if self.redis.mode == "database":
             claimed = self.table.taken(REDIS_DATABASES)
-            filled = self._ask("list", databases=self.redis.databases)["names"]
-            yield from ((Claim(REDIS_DATABASES, n), claimed[n]) for n in filled if n in claimed)
+            for number, owner in self.filled().items():
+                if number in claimed or owner or int(number) in self.redis.numbers:
+                    yield Claim(REDIS_DATABASES, number), claimed.get(number, owner)
             return
         claimed = self.table.taken(REDIS_NAMESPACES)
         for name in sorted(self._namespaces()):
             slug = claimed.get(name) or naming.slug_of(self.redis.namespace, name)
             yield Claim(REDIS_NAMESPACES, name), slug
+
+    def filled(self) -> dict[str, Slug | None]:
+        """The numbered databases that hold keys, anybody's, and whose mark they bear: None without ours."""
+        answer = self._ask("list")
+        return {n: self._marked(answer["owners"].get(n, "")) for n in answer["names"]}
+
+    def _marked(self, mark: str) -> Slug | None:
+        installation, _, slug = mark.rpartition("/")
+        return Slug(slug) if installation == self.installation and naming.is_slug(slug) else None
 
     def _namespaces(self) -> set[str]:
         """Every namespace that holds keys; a large server takes several calls."""

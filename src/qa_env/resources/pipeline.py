@@ -158,11 +158,23 @@ class Pipeline:
         written, last = found.written
         # A version below the last one is an answer from before our own update: versions only rise.
         if written != settings or version > last > 0:
-            version = self.client.update_pipeline(pipeline=wanted)["pipeline"]["version"]
+            version = self._update(wanted)
         elif last:
             return
         mark = aws.tag_list(_mark(settings, version), "key", "value")
         self.client.tag_resource(resourceArn=found.arn, tags=mark)
+
+    def _update(self, wanted: Any) -> int:
+        """Update the pipeline and stop the builds of what that cancels (facts B3-10, B3-13).
+
+        Once the next execution has come to their stage nobody could find them any more, and one that goes on
+        could migrate a schema that a teardown has dropped by then.
+        """
+        building = self._builds(wanted["name"])
+        version = self.client.update_pipeline(pipeline=wanted)["pipeline"]["version"]
+        for build in building:
+            self.codebuild.stop_build(id=build)
+        return version
 
     def _await_reset(self, env: Environment, name: str, exists: bool) -> None:
         """Until the schema is reset let what runs end, start nothing, and say when nothing runs any more."""
