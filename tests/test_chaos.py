@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from qa_env.model import Wish
 from tests.chaos import hands, invariants
+from tests.chaos.gate import Fault
 from tests.chaos.histories import DIRECTED, calm, live
 from tests.chaos.machine import BRANCHES, KINDS, SERVICES, chaotic
 from tests.chaos.mutants import MUTANTS, Mutant
@@ -85,6 +86,14 @@ class History(RuleBasedStateMachine):
     @rule(kind=st.sampled_from([str(kind) for kind in KINDS]), at=st.integers(1, 40))
     def receive(self, kind: str, at: int) -> None:
         self.chaos.do_receive(kind, at)
+
+    @rule(
+        act=st.sampled_from(["tick", "audit", "pipelines"]),
+        kind=st.sampled_from([str(kind) for kind in Fault]),
+        at=st.integers(1, 30),
+    )
+    def strike(self, act: str, kind: str, at: int) -> None:
+        self.chaos.do_strike(act, kind, at)
 
     @rule(times=st.integers(1, 6))
     def receive_well(self, times: int) -> None:

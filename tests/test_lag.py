@@ -61,6 +61,16 @@ def stale(qa: Installation) -> None:
         qa.aws.stale(reads, times=LONG)
 
 
+def secrets_linger(qa: Installation) -> None:
+    """A secret that was deleted is shown, and its name in use, for many looks."""
+    qa.aws.secretsmanager.lingers = LONG
+
+
+def tags_linger(qa: Installation) -> None:
+    """The tagging API goes on showing what is gone."""
+    qa.aws.tagging.lag = LONG
+
+
 def together(qa: Installation) -> None:
     """All of it."""
     for lag in LAGS.values():
@@ -73,6 +83,8 @@ LAGS: dict[str, Lag] = {
     "drains late": drains_late,
     "small pages": small_pages,
     "stale": stale,
+    "secrets linger": secrets_linger,
+    "tags linger": tags_linger,
     **{f"hidden {create}": partial(hidden, create) for create in CREATES},
 }
 

@@ -24,6 +24,7 @@ from typing import Any
 from qa_env.audit import GRACE
 from qa_env.model import Ref, Wish
 from tests.chaos import hands, invariants
+from tests.chaos.gate import Fault
 from tests.chaos.machine import BRANCHES, KINDS, SERVICES, Chaos, chaotic
 from tests.chaos.mutants import SOUND, Mutant
 
@@ -127,6 +128,9 @@ def _steps(random: Random, github: bool) -> list[tuple[int, Callable[[], Step]]]
     def any_of(*choices: Any) -> Any:
         return random.choice(choices)
 
+    def at(usual: int) -> int:
+        return 1 + int(random.expovariate(1 / usual))
+
     return [
         (8, lambda: ("push", (branch(),))),
         (2, lambda: ("bad_push", (branch(), any_of("build", "migrate")))),
@@ -134,7 +138,8 @@ def _steps(random: Random, github: bool) -> list[tuple[int, Callable[[], Step]]]
         (4, lambda: ("hurry", (branch(), any_of(True, False)))),
         (16, lambda: ("hear", (random.randrange(8), random.random() < 0.15))),
         (2, lambda: ("lose_webhook", (random.randrange(8),))),
-        (18, lambda: ("receive", (any_of(*map(str, KINDS)), 1 + int(random.expovariate(1 / 12))))),
+        (18, lambda: ("receive", (any_of(*map(str, KINDS)), at(12)))),
+        (4, lambda: ("strike", (any_of("tick", "audit", "pipelines"), any_of(*map(str, Fault)), at(8)))),
         (14, lambda: ("receive_well", (random.randint(1, 6),))),
         (3, lambda: ("lose_event", (random.randrange(8),))),
         (8, lambda: ("tick", ())),

@@ -14,7 +14,7 @@ import pickle
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from email.message import Message as Headers
@@ -27,12 +27,14 @@ from local import slack as local_slack
 from local.codepipeline.values import BuildStatus
 from local.slack import Slack as Workspace
 from qa_env import app, naming
+from qa_env.audit import Audit, Report
 from qa_env.blueprint import Blueprint
 from qa_env.controller import Plan
 from qa_env.github_api import GitHub
 from qa_env.model import Change, Condition, Phase, Ref, Slug, State
 from qa_env.receiver import Queue
 from qa_env.slack_api import Slack
+from qa_env.tagged import Tagged
 from tests.chaos.gate import SQS_ERRORS, Gate, Killed, Reply, gated
 from tests.fakes import FakeBranches
 from tests.installation import REPOSITORY, A, B, C, Installation, blueprint
@@ -47,6 +49,7 @@ ASYNCHRONOUS = 3  # times that Lambda tries an asynchronous invocation
 VISIBILITY = 720  # seconds, as in template.yaml, until a message is seen again
 RECEIVES = 10  # then a message goes to the dead-letter queue
 A_DAY = 24 * 3600
+AUDITS = 2  # that find nothing more: one may have been told what was before
 QUIET = 3  # minutes without any change: nothing will change any more
 PLACES = {
     "dynamodb": "table",
@@ -122,6 +125,8 @@ class Life(Installation):
     dead: list[Message] = field(default_factory=list)
     looked: reconcile.Looked = field(default_factory=dict)
     """What the sandbox of reconcile remembers."""
+    audits: int = 0
+    """So many audits come yet that find nothing, one a minute."""
     broken: int = 0
     """Invocations that ended with an error or died."""
 
@@ -198,7 +203,8 @@ class Life(Installation):
             self._let_work()
             self._sweep()
             self.deliver()
-            quiet = quiet + 1 if self.changes() == before and not self._pending() else 0
+            waits = self._pending() or self.audits
+            quiet = quiet + 1 if self.changes() == before and not waits else 0
             if quiet == QUIET:
                 return
         raise AssertionError(f"still moving after {rounds} minutes: {self.messages(SLUG)}")
@@ -290,6 +296,24 @@ class Life(Installation):
     def _sweep(self) -> None:
         with self._survive(), self._invocation("sweep"):
             self.watch.sweep(int(self.now // 60))
+        if self.audits:
+            with self._survive(), self._invocation("audit"):
+                report = self._audit()
+                self.audits -= not (report.created or report.woken)
+
+    def _audit(self) -> Report:
+        """As the product does it; what it finds goes onto the queue."""
+        watched = replace(app.watched(self.clients, self.store, self.blueprint), branches=self.branches)
+        tagged = Tagged(self.aws.client, self.clients.installation)
+
+        def send(slug: Slug, message: Mapping[str, Any]) -> None:
+            found = Message(slug, {"slug": slug, **message}, self.now)
+            params = slug, json.dumps(message)
+            self.gate.through(
+                "sqs:SendMessage", params, lambda: self.queue.append(found), SQS_ERRORS, is_read=False
+            )
+
+        return Audit(self.store, [watched], tagged, [], send, clock=lambda: self.now).run()
 
     def _invoke(self, function: str, event: dict[str, Any]) -> None:
         self._asynchronously("deploy", lambda: super(Life, self)._invoke(function, event))
@@ -415,6 +439,17 @@ def _fail(life: Life) -> None:
     life.push(BRANCH, C)
 
 
+def _lose_record(life: Life) -> None:
+    """The table is lost, and restored without this environment; only GitHub knows that it is wanted."""
+    life.audits = AUDITS
+    if life.branches:
+        env = life.store.get(SLUG)
+        assert env
+        for claim in env.claims.values():
+            life.store.table.delete_item(Key={"pk": f"claim#{claim.scope}", "sk": claim.name})
+        life.store.table.delete_item(Key={"pk": "environment", "sk": SLUG})
+
+
 def _build_all_day(life: Life) -> None:
     life.builds_take = A_DAY
     life.push(BRANCH, F)
@@ -434,6 +469,7 @@ LIFE = (
     Act("repair", _push(D), Phase.READY),
     Act("delete", lambda life: life.delete(BRANCH), Phase.DELETING, frozenset({"pipeline"})),
     Act("push during delete", _push(E), Phase.READY),
+    Act("lost record", _lose_record, Phase.READY),
     Act("push once more", _build_all_day, Phase.BUILDING),
     Act("delete while building", _delete_while_building, None),
 )

@@ -120,8 +120,7 @@ class Chaos(Life):
     unattended: set[Slug] = field(default_factory=set)
     """Whose build went on when the environment was forgotten, and pushed an image that nobody can know of.
 
-    Its pipeline was deleted by hand, or the build was due when it was abandoned: CodeBuild, which would be
-    asked to stop it, is not here.
+    Its pipeline was deleted by hand, or it had pushed by the time that it was asked to stop.
     """
     misled: Counter[Slug] = field(default_factory=Counter)
     commits: int = 0
@@ -477,6 +476,12 @@ class Chaos(Life):
             self._receive(message)
         self.trouble = None
 
+    def do_strike(self, act: str, kind: str, at: int) -> None:
+        """The same in the other functions: those of the tick, of the audit, or of what builds and tells."""
+        self.trouble = Trouble(kind, at)
+        {"tick": self.do_tick, "audit": self.do_audit, "pipelines": self.do_pipelines}[act]()
+        self.trouble = None
+
     def do_receive_well(self, times: int) -> None:
         for _ in range(times):
             if message := self._next():
@@ -502,7 +507,7 @@ class Chaos(Life):
         self.now += 60
         self._sweep()
 
-    def do_audit(self, world: bool) -> None:
+    def do_audit(self, world: bool = True) -> None:
         self.audit_now(world=world)
 
     def audit_now(self, **how: Any) -> Report | None:
@@ -538,7 +543,7 @@ class Chaos(Life):
 
     # --- AWS and people -----------------------------------------------------------------------------------
 
-    def do_pipelines(self, steps: int) -> None:
+    def do_pipelines(self, steps: int = 6) -> None:
         for _ in range(steps):
             self.engine.step()
 

@@ -99,6 +99,7 @@ READINGS = {
     "ecs:ListTaskDefinitions": Reading("taskDefinitionArns", str),
     # "All Secrets Manager operations are eventually consistent": BC:secretsmanager.ListSecrets.
     "secretsmanager:ListSecrets": Reading("SecretList", itemgetter("ARN")),
+    "secretsmanager:DescribeSecret": Reading("ARN", str, ("SecretId",), "ResourceNotFoundException"),
     "codepipeline:GetPipeline": Reading(
         "pipeline", itemgetter("name"), ("name",), "PipelineNotFoundException"
     ),
