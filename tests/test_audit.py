@@ -729,6 +729,26 @@ def test_a_claim_that_another_took_meanwhile_is_not_the_tombstones(qa: Installat
     assert qa.store.holder(theirs) == slug
 
 
+def test_a_lost_record_comes_back_on_its_port_even_if_somebody_changed_the_listener() -> None:
+    """Its target group tells no load balancer then, and a second listener would be left to nobody."""
+    with installed(asks_github=True) as qa:
+        (slug,) = settled(qa, "qa/foo")
+        before = qa.env(slug).claims
+        elbv2 = qa.aws.client("elbv2")
+        said: Any = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200"}}
+        for role in qa.blueprint.web_roles:
+            listener = qa.env(slug).output("listener", role)["arn"]
+            elbv2.modify_listener(ListenerArn=listener, DefaultActions=[said])
+        lose_record(qa, slug, claims=True)
+        qa.audit()
+        qa.settle()
+        assert qa.env(slug).phase is Phase.READY
+        assert qa.env(slug).claims == before
+        qa.delete("qa/foo")
+        qa.settle()
+        assert qa.left() == []
+
+
 # --- numbered databases of Redis ----------------------------------------------------------------------------
 
 NUMBERED = {"mode": "database", "secret": "secretsmanager:redis", "databases": "1-4"}

@@ -148,11 +148,16 @@ class Claims:
                 yield from ((port_key(role), c) for c in found if c.name not in _taken(held, c.scope))
 
     def _listening(self, env: Environment, role: str) -> Iterator[Claim]:
-        """The port of a listener that stands for the role already: the table was lost, the world was not."""
+        """The port of a listener that stands for the role already: the table was lost, the world was not.
+
+        Its target group tells the load balancer, unless somebody has made the listener answer otherwise.
+        """
         known = {one.arn for one in self.blueprint.load_balancers}
         with aws.doing(f"looking for an earlier listener of {env.slug} {role}"):
-            used_by = {arn for group in self._groups(env, role).values() for arn in group["LoadBalancerArns"]}
-            for lb in used_by & known:
+            groups = self._groups(env, role).values()
+            used_by = {arn for group in groups for arn in group["LoadBalancerArns"]}
+            anywhere = known if groups and not used_by else set()
+            for lb in sorted(used_by & known or anywhere):
                 listeners = {one["ListenerArn"]: one["Port"] for one in self._listeners(lb)}
                 for arn, tags in elbv2.tags(self.elbv2, listeners).items():
                     is_mine = naming.owner_of(tags, self.installation) == env.slug
