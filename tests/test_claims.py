@@ -433,9 +433,20 @@ class TestWhatRedisSays:
         assert self.number(place, "qa/a", {}) == "1"
         assert self.number(place, "qa/b", {"1": Slug("qa-b")}) == "2"
 
-    def test_where_all_are_full_a_person_is_told_whom_they_belong_to(self, place: Place) -> None:
-        with pytest.raises(Blocked, match=r"are held by qa-b, somebody unknown; delete an environment"):
-            self.number(place, "qa/a", {"1": Slug("qa-b"), "2": None, "3": None})
+    def test_where_all_are_full_a_person_is_told_which_nobody_claims(self, place: Place) -> None:
+        assert self.number(place, "qa/b", {}) == "1"
+        with pytest.raises(Blocked, match=r"held by qa-b; flush what nobody claims \(2, 3\), delete an env"):
+            self.number(place, "qa/a", {"1": Slug("qa-b"), "2": None, "3": Slug("qa-c"), "14": None})
+
+    def test_while_redis_is_away_all_else_is_claimed(self, place: Place) -> None:
+        def away() -> dict[str, Slug | None]:
+            raise NotReady("Redis cannot be reached")
+
+        made = place.blueprint("10001-10049", web=1, redis=NUMBERED)
+        env, _ = replace(place.claims(made), filled=away).ensure(place.wished("qa/a"))
+        assert list(env.claims) == [port_key("web1")]
+        env, _ = replace(place.claims(made), filled=dict[str, Slug | None]).ensure(place.now("qa/a"))
+        assert set(env.claims) == {port_key("web1"), "redis"}
 
 
 def test_fifty_at_once_share_nothing(place: Place) -> None:

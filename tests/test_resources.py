@@ -866,6 +866,34 @@ class TestBuilds:
             assert {status for _, status in self.builds(qa)} == {"STOPPED"}
             assert qa.left() == []
 
+    def test_a_project_that_was_replaced_and_may_not_be_looked_at_any_more_stops_nothing(self) -> None:
+        """Who names the new one in BuildProjectArns takes the old one out."""
+        with installed() as qa:
+            slug = qa.push("qa/foo", A)
+            qa.settle()
+            denied = ("AccessDeniedException", "not authorized to perform: codebuild:BatchGetBuilds")
+            qa.aws.fail("codebuild:BatchGetBuilds", 100, denied)
+            projects = {"build_project": "new", "migrate_project": "newer"}
+            qa.use(altered(qa, pipeline={**qa.blueprint.pipeline.model_dump(), **projects}))
+            qa.run_pass(slug)
+            declared = qa.engine.pipelines[slug].declaration["stages"][1]["actions"][0]["configuration"]
+            assert declared["ProjectName"] == "new"
+            assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+
+    def test_one_that_still_runs_a_build_wants_it_back(self) -> None:
+        with installed() as qa:
+            slug = qa.push("qa/foo", A)
+            qa.builds_take = 3600
+            qa.deliver()
+            qa.engine.run_until_idle()
+            denied = ("AccessDeniedException", "not authorized to perform: codebuild:BatchGetBuilds")
+            qa.aws.fail("codebuild:BatchGetBuilds", 100, denied)
+            projects = {"build_project": "new", "migrate_project": "newer"}
+            qa.use(altered(qa, pipeline={**qa.blueprint.pipeline.model_dump(), **projects}))
+            qa.run_pass(slug)
+            assert qa.env(slug).conditions["pipeline"].state is State.BLOCKED
+            assert "codebuild:BatchGetBuilds" in qa.env(slug).conditions["pipeline"].message
+
 
 class TestBusyPipeline:
     """CodePipeline says that a pipeline is busy, or that enough of it runs: facts B3-13 to B3-15."""

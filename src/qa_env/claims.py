@@ -6,7 +6,8 @@ account decide how many fit (facts B1-1, B1-2). An environment keeps what it hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,9 +40,10 @@ if TYPE_CHECKING:
     from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
     from mypy_boto3_elbv2.type_defs import ListenerTypeDef, TargetGroupTypeDef
 
+logger = logging.getLogger(__name__)
+
 KIND = "claims"
 ATTEMPTS = 5
-NOBODY = Slug("somebody unknown")
 
 Held = dict[str, list[tuple[Slug, str, Claim]]]
 """Scope → who holds what of it."""
@@ -122,20 +124,13 @@ class Claims:
         return held
 
     def _read_held(self, env: Environment, held: Held, scope: str) -> None:
-        """Of numbered databases also those of which only a record speaks, or only what is in them."""
+        """Of numbered databases also those of which only a record speaks."""
         held[scope] = self.store.held(scope)
         if scope == REDIS_DATABASES and self.blueprint.redis.mode == "database":
             for other in self.store.all():
                 claim = other.claims.get(REDIS)
                 if claim and claim.scope == scope and other.slug != env.slug:
                     held[scope].append((other.slug, REDIS, claim))
-            if REDIS not in env.claims:
-                taken, filled = _taken(held, scope), self.filled()
-                held[scope] += [
-                    (owner or NOBODY, REDIS, Claim(scope, number))
-                    for number, owner in filled.items()
-                    if number not in taken
-                ]
 
     def _regained(self, env: Environment, roles: list[str], held: Held) -> Iterator[tuple[str, Claim]]:
         """What it still holds though its record was lost: so its address stays, and no place is lost."""
@@ -187,16 +182,33 @@ class Claims:
         except ValueError as error:
             raise Blocked(f"naming the data of {env.branch!r}: {error}; rename the branch") from error
         if redis.mode == "database" and REDIS not in env.claims:
-            yield REDIS, self._database(turn, _taken(held, REDIS_DATABASES))
+            yield from self._database(env, turn, _taken(held, REDIS_DATABASES))
 
-    def _database(self, turn: int, taken: Mapping[str, Slug]) -> Claim:
-        free = _turned([n for n in self.blueprint.redis.numbers if str(n) not in taken], turn)
-        if not free:
-            raise Blocked(
-                f"no free redis database: all of {self.blueprint.redis.databases} are held by"
-                f" {_some(taken.values())}; delete an environment or raise redis.databases"
-            )
-        return Claim(REDIS_DATABASES, str(free[0]))
+    def _database(
+        self, env: Environment, turn: int, taken: Mapping[str, Slug]
+    ) -> Iterator[tuple[str, Claim]]:
+        """The number that bears its mark, else a free one that is empty.
+
+        None while Redis does not say which are: that stops nothing else, and the keyspace says why.
+        """
+        try:
+            filled = self.filled()
+        except Exception as error:
+            logger.info("no redis database is claimed for %s yet: %s", env.slug, error)
+            return
+        own = [number for number, owner in filled.items() if owner == env.slug and number not in taken]
+        unclaimed = [n for n in self.blueprint.redis.numbers if str(n) not in taken]
+        free = [str(n) for n in _turned(unclaimed, turn) if str(n) not in filled]
+        if not own and not free:
+            raise Blocked(self._no_database(taken, unclaimed))
+        yield REDIS, Claim(REDIS_DATABASES, [*own, *free][0])
+
+    def _no_database(self, taken: Mapping[str, Slug], full: Collection[int]) -> str:
+        flush = f"flush what nobody claims ({', '.join(map(str, full))}), " if full else ""
+        return (
+            f"no free redis database: all of {self.blueprint.redis.databases} are held by"
+            f" {_some(taken.values())}; {flush}delete an environment or raise redis.databases"
+        )
 
     def _ports(self, roles: list[str], turn: int, held: Held) -> list[Claim]:
         """Free ports, on one load balancer if one has room for all.

@@ -309,13 +309,11 @@ class Environment:
         )
 
     def unmoved(self, now: float) -> float:
-        """Seconds for which it has been under way without a step, 0 if it is not under way or needs a person.
+        """Seconds for which it has been under way and got no further; 0 if it is at rest or needs a person.
 
-        A step is a resource's condition that changes its state: other messages are none, while a retry, a
-        repair of what was ready, and what goes on after a person helped begin with one, however old the wish
-        is and whatever else has been waiting since. `branch` takes no steps: its `since` follows its message,
-        and that of a GitHub that cannot be asked changes. Of a teardown its wish counts, whatever was said
-        since: what comes back each time it is removed takes steps for ever.
+        Counted is from the newest change of any resource's state under this wish, and from the wish where
+        there is none. A teardown counts from its wish: what comes back each time that it is removed changes
+        its state for ever. `branch` and reports say nothing of how far it is.
         """
         if self.phase not in UNDER_WAY or self.needs_a_person:
             return 0.0

@@ -145,6 +145,11 @@ def is_ours(name: str, prefix: str) -> bool:
     )
 
 
+def database_mark(prefix: str) -> str:
+    """The key in a numbered database of Redis that says whose it is."""
+    return f"{prefix.rstrip('-_')}-env-owner"
+
+
 def tags(installation: str, env: Environment, role: str = "") -> dict[str, str]:
     """The owner tags of everything we create. The raw branch is not a legal tag value, so it is not here."""
     owner = {

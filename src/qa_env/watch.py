@@ -36,7 +36,7 @@ class Watch:
         """
         due = []
         for env in self.store.all() if environments is None else environments:
-            stuck = _is_stuck(env, minute * 60)
+            stuck = _is_stuck(env, minute * 60) and not env.unanswered
             young = minute * 60 - env.generation / 1000 < YOUNG_MINUTES * 60
             settled = YOUNG_RECHECK_MINUTES if young else RECHECK_MINUTES
             period = settled if env.settled else RETRY_MINUTES if stuck else 1

@@ -181,14 +181,17 @@ class Life(Installation):
         """What the receiver does with a delivery that it believes: one call."""
 
         def send(**message: Any) -> None:
-            sent = Message(change.slug, json.loads(message["MessageBody"]), self.now)
-            params = change.slug, message["MessageBody"]
-            self.gate.through(
-                "sqs:SendMessage", params, lambda: self.queue.append(sent), SQS_ERRORS, is_read=False
-            )
+            self._put(change.slug, json.loads(message["MessageBody"]))
 
         sqs: Any = SimpleNamespace(send_message=send)
         Queue(self.world.queue_url, lambda: sqs).put(change, "a receipt")
+
+    def _put(self, slug: Slug, body: dict[str, Any]) -> None:
+        """Onto the queue, through the gate."""
+        sent, params = Message(slug, body, self.now), (slug, json.dumps(body))
+        self.gate.through(
+            "sqs:SendMessage", params, lambda: self.queue.append(sent), SQS_ERRORS, is_read=False
+        )
 
     # --- AWS's hands --------------------------------------------------------------------------------------
 
@@ -299,7 +302,8 @@ class Life(Installation):
         if self.audits:
             with self._survive(), self._invocation("audit"):
                 report = self._audit()
-                self.audits -= not (report.created or report.woken)
+                if not report.created and not report.woken:
+                    self.audits -= 1
 
     def _audit(self) -> Report:
         """As the product does it; what it finds goes onto the queue."""
@@ -307,11 +311,7 @@ class Life(Installation):
         tagged = Tagged(self.aws.client, self.clients.installation)
 
         def send(slug: Slug, message: Mapping[str, Any]) -> None:
-            found = Message(slug, {"slug": slug, **message}, self.now)
-            params = slug, json.dumps(message)
-            self.gate.through(
-                "sqs:SendMessage", params, lambda: self.queue.append(found), SQS_ERRORS, is_read=False
-            )
+            self._put(slug, {"slug": slug, **message})
 
         return Audit(self.store, [watched], tagged, [], send, clock=lambda: self.now).run()
 

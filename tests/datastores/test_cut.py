@@ -88,13 +88,14 @@ SCHEMA = {"store": "mysql", "name": "qa-foo", "charset": "utf8mb4"}
 ACCOUNT = {**SCHEMA, "login": LOGIN, "connections": 4, "trust": True, "known": False}
 ENSURE, DELETE = {**SCHEMA, "action": "ensure"}, {**SCHEMA, "action": "delete"}
 ENSURE_ACCOUNT = {**ACCOUNT, "action": "ensure_account"}
-DELETE_ACCOUNT = {**ACCOUNT, "action": "delete_account", "known": True}
+DELETE_ACCOUNT = {**ACCOUNT, "action": "delete_account"}
 ACTS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "a schema is made": ([], ENSURE),
     "a schema is dropped": ([ENSURE], DELETE),
     "a user is made": ([ENSURE], ENSURE_ACCOUNT),
     "a user gets another limit": ([ENSURE, ENSURE_ACCOUNT], {**ENSURE_ACCOUNT, "connections": 9}),
     "a user is dropped": ([ENSURE, ENSURE_ACCOUNT], DELETE_ACCOUNT),
+    "a known user is dropped": ([ENSURE, ENSURE_ACCOUNT], {**DELETE_ACCOUNT, "login": None, "known": True}),
 }
 """What was done before, and what is asked for."""
 
@@ -193,33 +194,60 @@ def test_mysql_ends_the_same_wherever_it_was_cut(mariadb: MariaDB, sql: Execute,
 
 NAMESPACES = {"store": "redis", "mode": "namespace", "database": 0, "action": "delete"}
 NAMESPACES |= {"namespaces": {"qa_foo": "qa", "qa_bar": "qa"}}
-NUMBERED = {"store": "redis", "mode": "database", "database": 3, "action": "delete"}
-OTHERS = {"qa_foobar:1", "qa_food:1", "stg:1"}
+NUMBERED = {"store": "redis", "mode": "database", "database": 3, "owner": "qa-env/qa-foo"}
+REQUESTS = {
+    "namespaces are removed": NAMESPACES,
+    "a numbered database is removed": {**NUMBERED, "action": "delete"},
+    "a numbered database is marked": {**NUMBERED, "action": "ensure"},
+    "numbered databases are listed": {**NUMBERED, "action": "list"},
+}
+
+
+def filled(server: Redis) -> None:
+    """Two namespaces, two databases, one of them marked, and keys of others."""
+    keys = [f"{name}:{number}" for name in ("qa_foo", "qa_bar") for number in range(30)]
+    for number, some in {0: [*keys, "qa_foobar:1", "qa_food:1", "stg:1"], 3: ["x"], 5: ["x"]}.items():
+        with server.connect(number) as client:
+            client.flushdb()
+            client.mset(dict.fromkeys(some, "x"))
+    with server.connect(5) as client:
+        client.set("qa-env-owner", "qa-env/qa-bar")
+
+
+def kept(server: Redis) -> dict[int, list[bytes]]:
+    """The keys of each database."""
+    found = {}
+    for number in (0, 3, 5):
+        with server.connect(number) as client:
+            found[number] = sorted(client.keys("*"))
+    return found
+
+
+def ended(server: Redis, request: dict[str, Any], cursor: str = "0") -> dict[str, Any]:
+    """What is said in the end."""
+    said = answer(server.secret, {**request, "cursor": cursor})
+    return {name: value for name, value in said.items() if name != "removed"}
 
 
 @pytest.mark.parametrize("way", Way)
-@pytest.mark.parametrize("request_", [NAMESPACES, NUMBERED], ids=["namespaces", "a numbered database"])
+@pytest.mark.parametrize("act", REQUESTS)
 def test_redis_ends_the_same_wherever_it_was_cut(
-    redis_server: Redis, request_: dict[str, Any], way: Way, monkeypatch: pytest.MonkeyPatch
+    redis_server: Redis, act: str, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyspace, "PAGE", 10)
+    request = REQUESTS[act]
+    filled(redis_server)
+    said, wanted = ended(redis_server, request), kept(redis_server)
     death = Death(0, way, redis.ConnectionError("cut"))
-    with redis_server.connect() as all_of_it:
-        while death.met:
-            death = Death(death.number + 1, way, death.lost)
-            ours = {f"{name}:{number}": "x" for name in ("qa_foo", "qa_bar") for number in range(30)}
-            all_of_it.mset({**ours, **dict.fromkeys(OTHERS, "x")})
-            all_of_it.execute_command("SELECT", 3)
-            all_of_it.set("x", 1)
-            all_of_it.execute_command("SELECT", 0)
-            heard: dict[str, Any] = {}
-            with dying(redis.connection.AbstractConnection, "send_packed_command", death):
-                heard = answer(redis_server.secret, request_)
-            assert heard.get("error") in (None, "not_ready")
-            cursor = {"cursor": heard.get("cursor", "0")}
-            assert answer(redis_server.secret, {**request_, **cursor})["gone"] == "yes", death
-            kept = {key.decode() for key in all_of_it.keys("*")}
-            assert kept == (OTHERS if request_ is NAMESPACES else OTHERS | set(ours)), death
-            assert set(all_of_it.info("keyspace")) == {"db0", *(["db3"] if request_ is NAMESPACES else [])}
-        all_of_it.flushall()
+    while death.met:
+        death = Death(death.number + 1, way, death.lost)
+        filled(redis_server)
+        heard: dict[str, Any] = {}
+        with dying(redis.connection.AbstractConnection, "send_packed_command", death):
+            heard = answer(redis_server.secret, request)
+        assert heard.get("error") in (None, "not_ready")
+        assert ended(redis_server, request, heard.get("cursor", "0")) == said, death
+        assert kept(redis_server) == wanted, death
     assert death.sent >= 4
+    with redis_server.connect() as client:
+        client.flushall()

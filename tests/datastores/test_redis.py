@@ -311,7 +311,8 @@ def test_the_url_does_not_choose_the_database(redis_server: Redis, keys: redis.R
     for client in clients.values():
         client.set("k", "x")
 
-    answer = with_url(redis_server, redis_server.url + suffix, "delete", mode="database", database=3)
+    request = {"mode": "database", "database": 3, "owner": "qa-env/qa-foo"}
+    answer = with_url(redis_server, redis_server.url + suffix, "delete", **request)
     assert answer == {"gone": "yes", "removed": "1"}
     assert {number: client.dbsize() for number, client in clients.items()} == {0: 1, 3: 0, 5: 1, 6: 1}
     for client in clients.values():
@@ -362,6 +363,7 @@ def test_a_database_says_whose_it_is_until_it_is_removed(redis_server: Redis, ke
     refused = numbered(redis_server, "ensure", 3, owner="qa-env/qa-bar")
     assert refused["error"] == "blocked"
     assert "database 3 is marked as that of qa-env/qa-foo" in refused["message"]
+    assert numbered(redis_server, "delete", 3, owner="qa-env/qa-bar")["error"] == "blocked"
     assert numbered(redis_server, "delete", 3) == {"gone": "yes", "removed": "1"}
     assert numbered(redis_server, "list", 0) == {"names": [], "owners": {}}
     assert numbered(redis_server, "ensure", 3, owner="qa-env/qa-bar") == {"database": "3"}

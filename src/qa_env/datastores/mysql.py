@@ -217,17 +217,17 @@ def _ensure_account(cursor: Cursor, request: Request, server: Server, login: str
 def _delete_account(cursor: Cursor, request: Request, server: Server, login: str) -> Answer:
     """Drop the user if it is ours, then end its sessions: they outlive it, and no new one can come.
 
-    A user that is known and gone may have left some: whoever dropped it may have died before it ended them.
+    One that is gone may have left some: whoever dropped it may have died before it ended them.
     """
     user = _user(request, server)
-    there = user in _users(cursor)
-    opens = there and bool(login) and _as_itself(_own(request, server, login), _pattern(request)) is not None
-    if opens or request.get("known"):
-        if there:
-            cursor.execute("DROP USER IF EXISTS %s@'%%'", (user,))
-        cursor.execute("SHOW PROCESSLIST")
-        for session in [row[0] for row in cursor.fetchall() if row[1] == user]:
-            _end(cursor, session)
+    if user in _users(cursor):
+        opens = bool(login) and _as_itself(_own(request, server, login), _pattern(request)) is not None
+        if not opens and not request.get("known"):
+            return {"gone": "yes"}
+        cursor.execute("DROP USER IF EXISTS %s@'%%'", (user,))
+    cursor.execute("SHOW PROCESSLIST")
+    for session in [row[0] for row in cursor.fetchall() if row[1] == user]:
+        _end(cursor, session)
     return {"gone": "yes"}
 
 

@@ -68,21 +68,26 @@ def _ensure_namespace(options: Options, where: str, request: Request) -> Answer:
 
 def _ensure_database(options: Options, where: str, request: Request) -> Answer:
     """Mark the database as its environment's: when the table is lost nothing else says whose it is."""
-    number, owner, mark = _number(request), str(request["owner"]), _mark(request)
+    number = _number(request)
     with _client(options, where, number) as client:
-        found = _text(client.get(mark))
-        if found and found != owner:
-            raise Blocked(
-                f"{where}: database {number} is marked as that of {found}; see what it holds, then flush it"
-            )
-        if not found:
-            client.set(mark, owner)
+        if not _is_marked(client, where, request):
+            client.set(_mark(request), str(request["owner"]))
     return {"database": str(number)}
 
 
+def _is_marked(client: redis.Redis, where: str, request: Request) -> bool:
+    """Does the database bear its environment's mark? Blocked if it bears another's."""
+    found = _text(client.get(_mark(request)))
+    if found and found != request["owner"]:
+        raise Blocked(
+            f"{where}: database {request['database']} is marked as that of {found}; see what it holds, then"
+            " flush it"
+        )
+    return bool(found)
+
+
 def _mark(request: Request) -> str:
-    """The key that says whose a numbered database is: within our prefix, and no namespace."""
-    return f"{guard.require_prefix(request['prefix']).rstrip('-_')}-env-owner"
+    return naming.database_mark(guard.require_prefix(request["prefix"]))
 
 
 def _text(value: Any) -> str:
@@ -178,6 +183,7 @@ def _delete_database(options: Options, where: str, request: Request) -> Answer:
     """Flush this number and no other. FLUSHALL appears nowhere."""
     number = _number(request)
     with _client(options, where, number) as client:
+        _is_marked(client, where, request)
         removed = client.dbsize()
         client.flushdb(asynchronous=True)
         if client.dbsize():
@@ -326,6 +332,8 @@ def _errors(where: str) -> Iterator[None]:
             f"{where} does not allow this to the secret's account; it needs SELECT, INFO, SCAN and"
             " UNLINK, with numbered databases also GET, SET, DBSIZE and FLUSHDB"
         ) from None
+    except exceptions.OutOfMemoryError:
+        raise Blocked(f"{where} is full and refuses to write; give it more memory or remove keys") from None
     except exceptions.ReadOnlyError:
         raise Blocked(f"{where} is read-only; the secret needs the primary's address") from None
     except (exceptions.ConnectionError, exceptions.TimeoutError) as error:

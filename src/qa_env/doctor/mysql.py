@@ -315,15 +315,20 @@ def schemas(world: World, blueprint: Blueprint) -> Findings:
     yield from unclaimed("schemas", names, claimed, "database.prefix")
 
 
-def unclaimed(what: str, names: Iterable[str], claimed: Mapping[str, Slug], prefix: str) -> Findings:
-    """Of names in the server, those that no environment claims."""
+GOES = "goes when the branch is pushed and deleted once more"
+
+
+def unclaimed(
+    what: str, names: Iterable[str], claimed: Mapping[str, Slug], prefix: str, left: str = GOES
+) -> Findings:
+    """Of names in the server, those that no environment claims; `left` says how what is left of one goes."""
     found = [name for name in names if name not in claimed]
     if found:
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         yield warning(
             f"{what} with our prefix belong to no environment: {', '.join(found[:5])}{more}",
             f"what is somebody else's needs another name, or the blueprint another {prefix}; what is left of"
-            " a branch goes when the branch is pushed and deleted once more",
+            f" a branch {left}",
         )
     else:
         yield ok(f"all {what} with our prefix belong to environments")

@@ -38,13 +38,15 @@ def redis(world: World, blueprint: Blueprint) -> Findings:
 
 
 def _allowed(blueprint: Blueprint, facts: Mapping[str, Any]) -> Findings:
-    """The user's key patterns, where they are shown and names are what keeps environments apart."""
+    """The user's key patterns, where they are shown; in a numbered database it needs one key of ours."""
     patterns = facts["keys"]
-    if blueprint.redis.mode != "namespace" or patterns is None:
+    if patterns is None:
         return
     branch = f"{blueprint.branch_prefix}x"
     slug = naming.slug(blueprint.slug_prefix, blueprint.repository, branch)
     key = f"{naming.expand(blueprint.redis.namespace, slug, branch)}:1"
+    if blueprint.redis.mode == "database":
+        key = naming.database_mark(blueprint.redis.prefix)
     # `%R~…` is for reading alone, `%W~…` for writing alone.
     both = [one for one in patterns if one.startswith(("~", "%RW~"))]
     matching = [one for one in both if fnmatchcase(key, one.partition("~")[2])]
@@ -70,9 +72,9 @@ def keys(world: World, blueprint: Blueprint) -> Findings:
         yield from unclaimed("Redis namespaces", names, world.store().taken(REDIS_NAMESPACES), "redis.prefix")
         return
     ranged = [name for name in names if int(name) in blueprint.redis.numbers]
-    yield from unclaimed(
-        "Redis databases", ranged, world.store().taken(REDIS_DATABASES), "range of redis.databases"
-    )
+    taken = world.store().taken(REDIS_DATABASES)
+    flush = "wants to be flushed by hand, for it is given to nobody"
+    yield from unclaimed("Redis databases", ranged, taken, "range of redis.databases", flush)
 
 
 def _request(blueprint: Blueprint, action: str) -> dict[str, Any]:

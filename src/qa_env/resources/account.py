@@ -82,7 +82,7 @@ class Account:
                 raise NotReady(f"secret {name} deleted; looking again")
 
     def owners(self) -> Iterator[Slug]:
-        """Slugs of every user with our prefix. Its secret goes after it, and bears our tag (`tagged.py`)."""
+        """Slugs of every user that is known to be ours. Its secret goes after it, and bears our tag."""
         return (slug for _, slug in self.found() if slug)
 
     def found(self) -> Iterator[tuple[Claim, Slug | None]]:
@@ -101,7 +101,8 @@ class Account:
         slug = naming.slug_of(self.database.schema_name, user)
         found = slug and self._secret(naming.account_secret(self.installation, slug))
         tags = aws.tag_dict(found.get("Tags")) if found else {}
-        return slug if naming.owner_of(tags, self.installation) == slug else None
+        is_ours = naming.owner_of(tags, self.installation) == slug
+        return slug if found and is_ours and "DeletedDate" not in found else None
 
     def _find(self, env: Environment) -> DescribeSecretResponseTypeDef | None:
         """The secret with our name, even one being deleted: None if missing, Blocked if someone else's."""

@@ -40,9 +40,11 @@ class Keyspace:
         """See that Redis can be reached, return the namespace and the database."""
         claim = held(self.table, env, REDIS)
         if claim is None:
+            if self.redis.mode == "database":
+                self.filled()  # what keeps Redis from answering keeps it from a number, and is said here
             raise NotReady("waiting for a place in redis", **LOST)
         place = self._place(claim)
-        self._ask("ensure", **place, owner=f"{self.installation}/{env.slug}")
+        self._ask("ensure", **place, owner=self._mark(env))
         return {name: str(value) for name, value in place.items() if name != "mode"}
 
     def delete(self, env: Environment) -> None:
@@ -54,7 +56,7 @@ class Keyspace:
         if not self.table.is_current(env):
             raise NotReady("the record moved on: the keys stay")
         if claim.scope == REDIS_DATABASES:
-            removed = int(self._ask("delete", **self._place(claim))["removed"])
+            removed = int(self._ask("delete", **self._place(claim), owner=self._mark(env))["removed"])
             if removed and self._seen_gone(env):
                 raise NotReady(KEEP_APPEARING)
         else:
@@ -80,9 +82,12 @@ class Keyspace:
     def filled(self) -> dict[str, Slug | None]:
         """The numbered databases that hold keys, anybody's, and whose mark they bear: None without ours."""
         answer = self._ask("list")
-        return {n: self._marked(answer["owners"].get(n, "")) for n in answer["names"]}
+        return {n: self._owner(answer["owners"].get(n, "")) for n in answer["names"]}
 
-    def _marked(self, mark: str) -> Slug | None:
+    def _mark(self, env: Environment) -> str:
+        return f"{self.installation}/{env.slug}"
+
+    def _owner(self, mark: str) -> Slug | None:
         installation, _, slug = mark.rpartition("/")
         return Slug(slug) if installation == self.installation and naming.is_slug(slug) else None
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from botocore.exceptions import ClientError
+
 from qa_env import aws, executions, naming
 from qa_env.blueprint import Blueprint
 from qa_env.errors import Blocked, Failed, NotReady
@@ -172,7 +174,8 @@ class Pipeline:
         """
         building = self._builds(wanted["name"])
         version = self.client.update_pipeline(pipeline=wanted)["pipeline"]["version"]
-        for build in building:
+        begun_meanwhile = self._builds(wanted["name"])
+        for build in sorted({*building, *begun_meanwhile}):
             self.codebuild.stop_build(id=build)
         return version
 
@@ -307,15 +310,32 @@ class Pipeline:
             return
 
     def _builds(self, name: str) -> list[str]:
-        """The CodeBuild builds of the pipeline's actions that still run, whatever the pipeline says."""
-        ids = [
-            action.get("latestExecution", {}).get("externalExecutionId", "")
+        """The CodeBuild builds of the pipeline's actions that still run, whatever the pipeline says.
+
+        Unless we may not look at a project that the blueprint no longer names: then its word must do.
+        """
+        last = [
+            action.get("latestExecution", {})
             for stage in self.client.get_pipeline_state(name=name)["stageStates"]
             if stage["stageName"] in BUILDS
             for action in stage.get("actionStates", [])
         ]
-        known = [build for build in ids if build]
-        described = self.codebuild.batch_get_builds(ids=known)["builds"] if known else []
+        shown = {one["externalExecutionId"]: one["status"] for one in last if one.get("externalExecutionId")}
+        named = (self.blueprint.pipeline.build_project, self.blueprint.pipeline.migrate_project)
+        own = [build for build in shown if build.partition(":")[0] in named]
+        others = [build for build in shown if build not in own]
+        running = self._running(own)
+        try:
+            running += self._running(others)
+        except ClientError as error:
+            if aws.code(error) != "AccessDeniedException" or any(
+                shown[build] == "InProgress" for build in others
+            ):
+                raise
+        return running
+
+    def _running(self, builds: list[str]) -> list[str]:
+        described = self.codebuild.batch_get_builds(ids=builds)["builds"] if builds else []
         return [build["id"] for build in described if build["buildStatus"] == "IN_PROGRESS"]
 
     def _wanted(self, env: Environment) -> dict[str, Any]:
