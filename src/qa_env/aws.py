@@ -100,6 +100,11 @@ def is_condition_failed(error: ClientError) -> bool:
     return code(error) in ("ConditionalCheckFailedException", "TransactionCanceledException")
 
 
+def is_denied(error: ClientError) -> bool:
+    """The role may not do this, or not to this thing."""
+    return _listed(error, _DENIED)
+
+
 def is_refused(error: Exception) -> bool:
     """AWS answered that it does not do this (4xx): the call has had no effect and will have none."""
     if not isinstance(error, ClientError):

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from botocore.exceptions import ClientError
-
 from qa_env import aws, executions, naming
 from qa_env.blueprint import Blueprint
 from qa_env.errors import Blocked, Failed, NotReady
@@ -320,17 +318,18 @@ class Pipeline:
             if stage["stageName"] in BUILDS
             for action in stage.get("actionStates", [])
         ]
-        shown = {one["externalExecutionId"]: one["status"] for one in last if one.get("externalExecutionId")}
+        shown = {
+            one["externalExecutionId"]: one.get("status") for one in last if one.get("externalExecutionId")
+        }
         named = (self.blueprint.pipeline.build_project, self.blueprint.pipeline.migrate_project)
         own = [build for build in shown if build.partition(":")[0] in named]
         others = [build for build in shown if build not in own]
         running = self._running(own)
         try:
             running += self._running(others)
-        except ClientError as error:
-            if aws.code(error) != "AccessDeniedException" or any(
-                shown[build] == "InProgress" for build in others
-            ):
+        except self.codebuild.exceptions.ClientError as error:
+            goes_on = "InProgress" in [shown[build] for build in others]
+            if goes_on or not aws.is_denied(error):
                 raise
         return running
 
