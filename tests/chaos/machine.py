@@ -31,6 +31,7 @@ from qa_env.model import (
     Environment,
     Ref,
     Slug,
+    State,
     Wish,
 )
 from qa_env.tagged import Tagged
@@ -246,12 +247,19 @@ class Chaos(Life):
     def watch_begin(self, env: Environment) -> None:
         """A teardown begins: not of what lives, as far as anybody could know."""
         alive = env.branch in self.heads and env.asked.dismissed != env.commit
-        was_said = self.blind and self.now - self.said_gone.get(env.branch, 0.0) < AN_HOUR
+        was_said = self.blind and self._was_just_said(env)
         if alive and self.branches and not was_said:
             self.violations.append(f"{env.slug} is torn down though GitHub has {env.branch}")
         orphaned = {slug for slug in self.lost if slug not in self.records or not self.records[slug].branch}
         if not env.branch and env.slug in self.lost and len(orphaned) >= MANY:
             self.violations.append(f"{env.slug} is torn down because the table was lost")
+
+    def _was_just_said(self, env: Environment) -> bool:
+        """Has a webhook said that the branch is gone, within an hour or with nobody's look since?"""
+        branch = env.conditions.get("branch")
+        unseen = branch is not None and branch.state is State.WAITING
+        said = self.said_gone.get(env.branch)
+        return said is not None and (unseen or self.now - said < AN_HOUR)
 
     def watch_forget(self, env: Environment) -> None:
         """Forgotten means that nothing is left, unless both looks were given an old answer."""
