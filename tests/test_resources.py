@@ -832,6 +832,13 @@ class TestBuilds:
     def builds(self, qa: Installation) -> list[tuple[str, str]]:
         return [(one.project, str(one.status)) for one in qa.engine.codebuild.builds]
 
+    def replace_projects(self, qa: Installation) -> None:
+        """Who names the new ones in BuildProjectArns takes the old ones out."""
+        denied = ("AccessDeniedException", "not authorized to perform: codebuild:BatchGetBuilds")
+        qa.aws.fail("codebuild:BatchGetBuilds", 100, denied)
+        projects = {"build_project": "new", "migrate_project": "newer"}
+        qa.use(altered(qa, pipeline={**qa.blueprint.pipeline.model_dump(), **projects}))
+
     def test_a_teardown_stops_the_build_that_runs(self) -> None:
         with installed() as qa:
             slug = qa.push("qa/foo", A)
@@ -867,14 +874,10 @@ class TestBuilds:
             assert qa.left() == []
 
     def test_a_project_that_was_replaced_and_may_not_be_looked_at_any_more_stops_nothing(self) -> None:
-        """Who names the new one in BuildProjectArns takes the old one out."""
         with installed() as qa:
             slug = qa.push("qa/foo", A)
             qa.settle()
-            denied = ("AccessDeniedException", "not authorized to perform: codebuild:BatchGetBuilds")
-            qa.aws.fail("codebuild:BatchGetBuilds", 100, denied)
-            projects = {"build_project": "new", "migrate_project": "newer"}
-            qa.use(altered(qa, pipeline={**qa.blueprint.pipeline.model_dump(), **projects}))
+            self.replace_projects(qa)
             qa.run_pass(slug)
             declared = qa.engine.pipelines[slug].declaration["stages"][1]["actions"][0]["configuration"]
             assert declared["ProjectName"] == "new"
@@ -886,10 +889,7 @@ class TestBuilds:
             qa.builds_take = 3600
             qa.deliver()
             qa.engine.run_until_idle()
-            denied = ("AccessDeniedException", "not authorized to perform: codebuild:BatchGetBuilds")
-            qa.aws.fail("codebuild:BatchGetBuilds", 100, denied)
-            projects = {"build_project": "new", "migrate_project": "newer"}
-            qa.use(altered(qa, pipeline={**qa.blueprint.pipeline.model_dump(), **projects}))
+            self.replace_projects(qa)
             qa.run_pass(slug)
             assert qa.env(slug).conditions["pipeline"].state is State.BLOCKED
             assert "codebuild:BatchGetBuilds" in qa.env(slug).conditions["pipeline"].message
