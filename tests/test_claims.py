@@ -433,9 +433,9 @@ class TestWhatRedisSays:
         assert self.number(place, "qa/a", {}) == "1"
         assert self.number(place, "qa/b", {"1": Slug("qa-b")}) == "2"
 
-    def test_where_all_are_full_a_person_is_told_which_nobody_claims(self, place: Place) -> None:
+    def test_where_all_are_full_a_person_is_told_which_are_nobodys(self, place: Place) -> None:
         assert self.number(place, "qa/b", {}) == "1"
-        with pytest.raises(Blocked, match=r"held by qa-b; flush what nobody claims \(2, 3\), delete an env"):
+        with pytest.raises(Blocked, match=r"held by qa-b; flush what is nobody's \(2\), delete an env"):
             self.number(place, "qa/a", {"1": Slug("qa-b"), "2": None, "3": Slug("qa-c"), "14": None})
 
     def test_while_redis_is_away_all_else_is_claimed(self, place: Place) -> None:

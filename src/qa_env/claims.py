@@ -200,11 +200,12 @@ class Claims:
         unclaimed = [n for n in self.blueprint.redis.numbers if str(n) not in taken]
         free = [str(n) for n in _turned(unclaimed, turn) if str(n) not in filled]
         if not own and not free:
-            raise Blocked(self._no_database(taken, unclaimed))
+            raise Blocked(self._no_database(taken, [n for n in unclaimed if filled[str(n)] is None]))
         yield REDIS, Claim(REDIS_DATABASES, [*own, *free][0])
 
-    def _no_database(self, taken: Mapping[str, Slug], full: Collection[int]) -> str:
-        flush = f"flush what nobody claims ({', '.join(map(str, full))}), " if full else ""
+    def _no_database(self, taken: Mapping[str, Slug], unmarked: Collection[int]) -> str:
+        """Only what bears no mark may be flushed: another environment may be about to claim its own again."""
+        flush = f"flush what is nobody's ({', '.join(map(str, unmarked))}), " if unmarked else ""
         return (
             f"no free redis database: all of {self.blueprint.redis.databases} are held by"
             f" {_some(taken.values())}; {flush}delete an environment or raise redis.databases"
