@@ -150,7 +150,7 @@ def in_phase(phase: Phase, **changes: Any) -> Environment:
         Phase.BUILDING: State.WAITING,
         Phase.DEPLOYING: State.WAITING,
     }.get(phase)
-    outputs = {"asleep": "yes"} if phase is Phase.ASLEEP else {}
+    outputs = {"asleep": str(environment(**changes).interest)} if phase is Phase.ASLEEP else {}
     values: dict[str, Any] = {
         "conditions": {"service/app": said(state, **outputs)} if state else {},
         "desired": Desired.ABSENT if phase is Phase.DELETING else Desired.PRESENT,

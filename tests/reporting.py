@@ -111,7 +111,7 @@ def ready(**changes: Any) -> Environment:
 
 
 def asleep(**changes: Any) -> Environment:
-    return _with(ready(**changes), {"service/app": said(State.READY, asleep="yes")})
+    return _with(ready(**changes), {"service/app": said(State.READY, asleep="7")})
 
 
 def failed(message: str = "exit code 1", **changes: Any) -> Environment:

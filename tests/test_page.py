@@ -320,9 +320,6 @@ class TestWaking:
             visit.now += 3
         assert visit.woken == ["qa-foo"]
         assert [event.kind for event in visit.store.history(Slug("qa-foo"))] == ["awoken"]
-        visit.now += 60  # nobody heard it: it is said again
-        visit.see(x_qa_env="refresh")
-        assert visit.woken == ["qa-foo"] * 2
 
     @pytest.mark.parametrize("phase", [one for one in Phase if one is not Phase.ASLEEP])
     def test_what_is_awake_is_left_alone(self, phase: Phase) -> None:

@@ -132,7 +132,7 @@ class TestPhase:
 
     def test_what_sleeps_is_at_rest(self) -> None:
         assert self.ready().phase is Phase.READY
-        asleep = self.ready(asleep="yes")
+        asleep = self.ready(asleep="7")
         assert (asleep.phase, asleep.settled) == (Phase.ASLEEP, True)
 
     def test_a_role_that_went_while_asleep_keeps_nothing_asleep(self) -> None:
@@ -161,5 +161,5 @@ class TestPhase:
         assert alone.phase is Phase.BUILDING
 
     def test_deleting_outranks_everything(self) -> None:
-        gone = replace(self.ready(asleep="yes"), desired=Desired.ABSENT)
+        gone = replace(self.ready(asleep="7"), desired=Desired.ABSENT)
         assert gone.phase is Phase.DELETING

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
-from qa_env.model import Claim, Environment, State, port_scope
+from qa_env.model import Claim, Condition, Environment, Phase, State, port_scope
 from qa_env.visits import PERIOD, QUERIES_PER_CALL, Visits
 from tests.fakes import MemoryStore
 from tests.making import environment, said
@@ -32,15 +31,25 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-def add(store: MemoryStore, slug: str, state: State = State.READY, **changes: Any) -> Environment:
-    """An environment with two web roles on the load balancer."""
-    env = environment(slug, **changes)
+def add(
+    store: MemoryStore,
+    slug: str,
+    state: State = State.READY,
+    outputs: Mapping[str, str] = {},
+    **conditions: Condition,
+) -> Environment:
+    """An environment with two web roles on the load balancer, behind curtains of this state."""
+    env = environment(slug)
     store.desire(env, None)
     first = 10001 + len(store.claims)
     ports = {f"port/{role}": Claim(port_scope(LOAD_BALANCER), str(first + n)) for n, role in enumerate("ab")}
     env = store.claim(env, ports)
-    groups = {f"target_group/{role}": said(state, arn=GROUP.format(name=f"{slug}-{role}")) for role in "ab"}
-    store.save(env.with_conditions(groups))
+    groups = {
+        f"target_group/{role}": said(State.READY, arn=GROUP.format(name=f"{slug}-{role}")) for role in "ab"
+    }
+    curtains = {f"curtain/{role}": said(state, **outputs) for role in "ab"}
+    env = env.with_conditions(groups | curtains | conditions)
+    store.save(env)
     return env
 
 
@@ -95,9 +104,28 @@ def test_what_is_known_is_not_written_again(aws: StrictAWS, store: MemoryStore) 
     assert look(aws, store) == []
 
 
-def test_only_what_is_live_is_asked_for(aws: StrictAWS, store: MemoryStore) -> None:
+def test_who_uses_it_counts_whatever_its_other_roles_do(aws: StrictAWS, store: MemoryStore) -> None:
+    """A worker that does not start must not let the application fall asleep under its users."""
+    env = add(store, "qa-foo", **{"service/worker": said(State.FAILED)})
+    assert env.phase is Phase.FAILED
+    count(aws, "qa-foo-a", 12, 1)
+    assert look(aws, store) == ["qa-foo"]
+
+
+@pytest.mark.parametrize(
+    ("state", "outputs"),
+    [
+        (State.WAITING, {}),
+        (State.GONE, {}),
+        (State.READY, {"asleep": "7"}),
+        (State.READY, {"hides": "reset"}),
+    ],
+)
+def test_only_what_is_live_is_asked_for(
+    aws: StrictAWS, store: MemoryStore, state: State, outputs: dict[str, str]
+) -> None:
     """While the curtain hangs nobody reaches the target group, and every metric asked for has a price."""
-    add(store, "qa-foo", State.WAITING)
+    add(store, "qa-foo", state, outputs)
     count(aws, "qa-foo-a", 12, 1)
     assert look(aws, store) == []
     assert aws.calls_to("cloudwatch:*")[1:] == []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qa_env.errors import Rejected, Stale
-from qa_env.model import Asked, Built, Condition, Desired, Phase, Slug, State, Wish
+from qa_env.model import Asked, Built, Condition, Desired, Environment, Phase, Slug, State, Wish
 from qa_env.watch import NOT_SETTLED, RECHECK_MINUTES, RETRY_MINUTES, Watch
 from tests.fakes import MemoryStore
 from tests.making import A, B, environment, said
@@ -30,6 +30,14 @@ class Woken:
         env = environment(slug, desired=desired)
         self.store.desire(env, None)
         self.store.save(env.with_conditions({f"kind/{n}": one for n, one in enumerate(conditions)}))
+
+    def put_to_sleep(self, slug: str, **others: Condition) -> Environment:
+        """Its web role sleeps since its push; the other roles are as they are."""
+        roles = {"app": long(READY, outputs={"asleep": "7"}), **others}
+        services = {f"service/{role}": condition for role, condition in roles.items()}
+        env = replace(self.store.records[Slug(slug)], conditions=services)
+        self.store.save(env)
+        return env
 
     def swept(self, minutes: int) -> Counter[str]:
         """How often each was woken in so many minutes."""
@@ -246,15 +254,31 @@ def test_a_visitor_wakes_what_sleeps(woken: Woken) -> None:
     woken.watch.awaken(Slug("qa-foo"))
     woken.watch.awaken(Slug("qa-bar"))
     assert (asked(woken), woken.queue) == (Asked(), [])
-    asleep = replace(
-        woken.store.records[Slug("qa-foo")], conditions={"service/app": said(READY, asleep="yes")}
-    )
-    woken.store.save(asleep)
+    asleep = woken.put_to_sleep("qa-foo")
     assert asleep.phase is Phase.ASLEEP
     woken.watch.awaken(Slug("qa-foo"))
     assert asked(woken).awake > 0
     assert woken.store.history(Slug("qa-foo"))[0].kind == "awoken"
     assert [slug for slug, _ in woken.queue] == ["qa-foo"]
+    woken.watch.awaken(Slug("qa-foo"))
+    assert len(woken.queue) == 1
+
+
+def test_what_sleeps_is_woken_whatever_its_phase_is(woken: Woken) -> None:
+    """A worker that does not start is no reason to keep a web role from who comes for it."""
+    woken.add("qa-foo", said(READY))
+    assert woken.put_to_sleep("qa-foo", worker=said(FAILED)).phase is Phase.FAILED
+    woken.watch.awaken(Slug("qa-foo"))
+    assert asked(woken).awake > 0
+
+
+def test_a_wake_up_that_nobody_heard_is_repeated(woken: Woken) -> None:
+    """It is written down that somebody came, and still a part sleeps: it is not settled."""
+    woken.add("qa-foo", said(READY))
+    woken.put_to_sleep("qa-foo")
+    assert woken.swept(HOUR) == {"qa-foo": HOUR // RECHECK_MINUTES}
+    woken.watch.awaken(Slug("qa-foo"))
+    assert woken.swept(HOUR) == {"qa-foo": HOUR}
 
 
 def test_whoever_is_not_told_yet_is_looked_at_again(woken: Woken) -> None:

@@ -882,6 +882,36 @@ def test_a_start_that_failed_is_not_hidden_by_sleep(drowsy: Installation) -> Non
     assert env.output("service", "worker")["asleep"]
 
 
+def test_a_visit_wakes_the_application_beside_a_worker_that_failed(drowsy: Installation) -> None:
+    """Whoever opens the port gets the application all the same; the worker is tried again."""
+    drowsy.push("qa/foo", B)
+    drowsy.deliver()
+    drowsy.engine.run_until_idle()
+    drowsy.deliver()
+    drowsy.aws.ecs.fail("qa-foo-worker", "tasks failed to start")
+    _only_web_gets_there(drowsy)
+    assert (drowsy.env(FOO).phase, is_hidden(drowsy)) == (Phase.FAILED, False)
+    drowsy.now += 2 * HOUR + 60
+    _only_web_gets_there(drowsy)
+    assert (drowsy.env(FOO).phase, is_hidden(drowsy)) == (Phase.FAILED, True)
+    assert counts(drowsy)[0] == (0, 0)
+    wake(drowsy)
+    _only_web_gets_there(drowsy)
+    assert not is_hidden(drowsy)
+    assert counts(drowsy) == [(1, 1)] * 3
+
+
+def _only_web_gets_there(qa: Installation) -> None:
+    """Some minutes in which the worker stays as it is."""
+    for _ in range(4):
+        qa.deliver()
+        for role in ("app", "admin"):
+            qa.aws.ecs.settle(f"qa-foo-{role}")
+        qa.aws.ecs.drain_all()
+        qa.now += 60
+        qa.run_pass(FOO)
+
+
 def test_an_environment_that_is_not_built_does_not_sleep() -> None:
     """Somebody waits for it, however long that takes."""
     with installed(sleep_after=1) as qa:

@@ -297,7 +297,7 @@ class Environment:
         if not states:
             return Phase.QUEUED
         if State.WAITING not in states and all(c.generation == self.generation for c in mine.values()):
-            return Phase.ASLEEP if self._sleeps else Phase.READY
+            return Phase.ASLEEP if self._asleep else Phase.READY
         return Phase.DEPLOYING if self._is_built else Phase.BUILDING
 
     @property
@@ -327,9 +327,23 @@ class Environment:
         return min(steps)
 
     @property
-    def _sleeps(self) -> bool:
+    def interest(self) -> int:
+        """The last push, button or visit that wants it to run; milliseconds since the epoch."""
+        return max(self.generation, self.asked.awake, self.asked.redeploy, self.visited)
+
+    @property
+    def sleeps(self) -> bool:
+        """Does a part of it sleep, and has nobody shown interest since?
+
+        Whatever its phase is: where one role does not start, the others may sleep, and it is called failed.
+        """
+        return self.desired is Desired.PRESENT and str(self.interest) in self._asleep
+
+    @property
+    def _asleep(self) -> set[str]:
+        """Since which signs of interest its services sleep; empty while none does."""
         services = [c for n, c in self.conditions.items() if n.startswith("service/")]
-        return any(c.outputs.get("asleep") for c in services if c.state is not State.GONE)
+        return {c.outputs.get("asleep", "") for c in services if c.state is not State.GONE} - {""}
 
     @property
     def _is_built(self) -> bool:
@@ -360,7 +374,8 @@ class Environment:
         at_rest = self.phase in (Phase.READY, Phase.ASLEEP)
         waits = any(c.state is State.WAITING for c in self.conditions.values())
         all_told = all(c.state is State.READY and c.generation == self.generation for c in told)
-        return at_rest and all_told and not waits and not self.unanswered
+        oversleeps = bool(self._asleep - {str(self.interest)})  # the message that should wake it may be lost
+        return at_rest and all_told and not waits and not oversleeps and not self.unanswered
 
     @property
     def urls(self) -> dict[str, str]:

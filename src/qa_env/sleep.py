@@ -21,7 +21,7 @@ def asleep(env: Environment, hours: int | None, now: datetime) -> str:
     """
     if hours is None or not _is_built(env):
         return ""
-    sign = max(env.generation, env.asked.awake, env.asked.redeploy, env.visited)
+    sign = env.interest
     told = any(c.outputs.get("asleep") == str(sign) for c in env.conditions.values())
     is_over = now.timestamp() * 1000 - sign > hours * HOUR
     return str(sign) if told or is_over else ""

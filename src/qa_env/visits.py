@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from qa_env.model import Environment, Phase, Slug
+from qa_env.model import Environment, Slug, State, key
 from qa_env.store import Store
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Visits:
     store: Store
 
     def look(self, environments: Iterable[Environment], now: float) -> list[Slug]:
-        """Write when each of these that is ready was last visited; returns those of which that was news."""
+        """Write when each of these was last visited; returns those of which that was news."""
         asked = [(env, query) for env in environments for query in _queries(env)]
         newest: dict[Slug, int] = {}
         for start in range(0, len(asked), QUERIES_PER_CALL):
@@ -63,14 +63,18 @@ class Visits:
 
 
 def _queries(env: Environment) -> Iterator[dict[str, Any]]:
-    """One metric per web role of an environment that is there to be visited."""
-    if env.phase is not Phase.READY:
-        return
+    """One metric per web role that is there to be visited, whatever the environment's other parts do."""
     for name, condition in env.conditions.items():
         kind, _, role = name.partition("/")
-        if kind == "target_group" and "arn" in condition.outputs:
+        if kind == "target_group" and "arn" in condition.outputs and _is_open(env, role):
             for load_balancer in env.load_balancers(role):
                 yield _metric(load_balancer, condition.outputs["arn"])
+
+
+def _is_open(env: Environment, role: str) -> bool:
+    """Is its curtain down? Nobody gets past one that hangs, and every metric asked for has a price."""
+    curtain = env.conditions.get(key("curtain", role))
+    return curtain is not None and curtain.state is State.READY and not any(curtain.outputs.values())
 
 
 def _metric(load_balancer: str, target_group: str) -> dict[str, Any]:

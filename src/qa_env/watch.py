@@ -66,9 +66,9 @@ class Watch:
         self.wake(slug, "built")
 
     def awaken(self, slug: Slug) -> None:
-        """Somebody visits a sleeping environment. Nothing happens if it has changed meanwhile."""
+        """Somebody visits an environment that sleeps. Nothing happens if it has changed meanwhile."""
         env = self.store.get(slug)
-        if env is None or env.phase is not Phase.ASLEEP:
+        if env is None or not env.sleeps:
             return
         with suppress(Stale):
             self.store.ask(env, replace(env.asked, awake=int(self.clock() * 1000)))

@@ -50,9 +50,13 @@ def is_page_view(request: Request) -> bool:
 
 
 def is_visit(request: Request) -> bool:
-    """Does a person open the environment? A look ahead of the browser's or of our script is none."""
+    """Is there somebody to wake it for? A look ahead of the browser's is none.
+
+    A tab that was hidden when it fell asleep only asks for news: it counts, because it says that the
+    application is coming.
+    """
     ahead = request.header("sec-purpose") or request.header("purpose")
-    return is_page_view(request) and request.method == "GET" and not request.refreshes and not ahead
+    return is_page_view(request) and request.method == "GET" and not ahead
 
 
 def render(view: View, request: Request) -> Page:

@@ -27,7 +27,6 @@ LOOK = ("GET", "HEAD")
 ASK = (*LOOK, "POST")
 API = "/api/"
 SLUG = r"(?P<slug>[a-z0-9-]{1,40})"
-AWAKENING = 60  # seconds in which an open page does not ask for the same again
 ROBOTS = "User-agent: *\nDisallow: /\n"
 
 
@@ -71,19 +70,10 @@ class Site:
         env = lookup.environment(self.store, load_balancer, request.header("x-forwarded-port"))
         if env is None:
             return curtain.nothing(words, request)
-        if env.phase is Phase.ASLEEP and self._wakes(env, request):
+        if env.sleeps and curtain.is_visit(request):
             self.watch.awaken(env.slug)
         took = self.store.durations(env.repository) if env.phase in parts.MOVING else []
         return curtain.render(curtain.View(self.summary(env), words, self.clock(), took), request)
-
-    def _wakes(self, env: Environment, request: Request) -> bool:
-        """Is there somebody to wake it for? A tab that was hidden when it fell asleep only asks for news: it
-        counts as well, because it says that the application is coming, but looks again before that is so.
-        """
-        if curtain.is_visit(request):
-            return True
-        age = self.clock() - env.asked.awake / 1000
-        return request.refreshes and request.method == "GET" and age > AWAKENING
 
     def _find(self, slug: str) -> Summary | None:
         env = self.store.get(Slug(slug)) if naming.is_slug(slug) else None
