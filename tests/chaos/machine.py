@@ -267,9 +267,9 @@ class Chaos(Life):
         if misled:
             self.excused.add(env.slug)
         left = self.left_of(env.slug) + self._keys_left(env)
-        if not left:
+        if not left and not self.images_of(env.slug):
             self.excused.discard(env.slug)
-        elif env.slug not in self.excused:
+        elif left and env.slug not in self.excused:
             self.violations.append(f"{env.slug} is forgotten, and there is still {left}")
 
     def things_of(self, slug: Slug) -> list[tuple[str, str]]:
