@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qa_env.errors import Rejected
+from qa_env.errors import NotReady, Rejected
 from qa_env.model import Environment, Phase, Ref, Slug, State, Wish
 from qa_env.summary import Summary
 from tests.installation import PAGE, A, B, C, Installation, installed
@@ -289,6 +289,21 @@ def test_a_reset_waits_for_builds_that_outlive_their_execution(qa: Installation)
     qa.run_pass(FOO)
     qa.run_pass(FOO)
     assert drops(qa) == 1
+
+
+def test_a_worker_that_hung_does_not_reset_again_what_another_has_reset(qa: Installation) -> None:
+    """Of the same wish and generation: the schema is migrated and in use by then (seed 7571)."""
+    ask(qa, Wish.RESET)
+    qa.run_pass(FOO)
+    seen = qa.env(FOO)
+    assert seen.reset_due
+    assert seen.remembered("pipeline")["idle"] == str(seen.asked.reset)
+    qa.settle()
+    assert qa.datastores.migrated[FOO] == [A]
+    (schema,) = (r for wave in qa.plan(qa.blueprint).build for r in wave if r.kind == "schema")
+    with pytest.raises(NotReady, match="the schema stays"):
+        schema.ensure(seen)
+    assert (qa.datastores.migrated[FOO], drops(qa)) == ([A], 1)
 
 
 def test_a_reset_of_a_failed_environment_with_rewritten_migrations(qa: Installation) -> None:

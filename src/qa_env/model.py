@@ -423,7 +423,10 @@ class Ledger(Protocol):
         """Every claimed name of a scope and who holds it."""
 
     def is_current(self, env: Environment) -> bool:
-        """Is the record still of this generation? The last question before data is destroyed."""
+        """Is the record still of this generation, and no further with a reset that was asked for?
+
+        The last question before data is destroyed: a pass that hung must not repeat what another has done.
+        """
 
 
 class Resource(Protocol):

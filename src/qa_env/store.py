@@ -165,7 +165,7 @@ class Store(Protocol):
         """Every claimed name of a scope and who holds it."""
 
     def is_current(self, env: Environment) -> bool:
-        """Is the record still of this generation?"""
+        """Is the record still of this generation, and no further with a reset that was asked for?"""
 
     def held(self, scope: str) -> list[tuple[Slug, str, Claim]]:
         """The same with the key that the claim has in its holder's record."""
@@ -419,8 +419,12 @@ class DynamoStore:
         return {str(item["sk"]): Slug(str(item["slug"])) for item in self._query(f"claim#{scope}")}
 
     def is_current(self, env: Environment) -> bool:
-        item = self.table.get_item(Key=_record_key(env.slug), ConsistentRead=True).get("Item")
-        return item is not None and item["generation"] == env.generation
+        current = self.get(env.slug)
+        return (
+            current is not None
+            and current.generation == env.generation
+            and current.reset_due == env.reset_due
+        )
 
     def held(self, scope: str) -> list[tuple[Slug, str, Claim]]:
         return [
