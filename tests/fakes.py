@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from qa_env import naming
-from qa_env.errors import Stale
+from qa_env.datastores import guard
+from qa_env.errors import Blocked, Stale
 from qa_env.model import Asked, Built, Claim, Desired, Environment, Outputs, Slug
 from qa_env.rounds import Rounds
 from qa_env.store import Event, Suspect, Taken
@@ -138,7 +139,11 @@ class MemoryStore:
 
     def is_current(self, env: Environment) -> bool:
         current = self.records.get(env.slug)
-        return current is not None and current.generation == env.generation
+        return (
+            current is not None
+            and current.generation == env.generation
+            and current.reset_due == env.reset_due
+        )
 
     def generations(self) -> dict[Slug, int]:
         return {slug: env.generation for slug, env in self.records.items()}
@@ -213,6 +218,7 @@ class FakeDatastores:
         self.keys: dict[str, int] = {}
         self.owners: dict[str, str] = {}
         """Number of a database → the mark in it."""
+        self.server = "Redis at one:6379"
         self.error: dict[str, Any] | None = None
         self.requests: list[Mapping[str, Any]] = []
 
@@ -220,6 +226,12 @@ class FakeDatastores:
         self.requests.append(request)
         if self.error:
             return self.error
+        try:
+            for name in (request.get("name"), request.get("namespace")):
+                if name is not None:
+                    guard.require_ours(name, request["prefix"])
+        except Blocked as error:
+            return {"error": "blocked", "message": str(error)}
         return self._mysql(request) if request["store"] == "mysql" else self._redis(request)
 
     def migrate(self, schema: str, commit: str) -> None:
@@ -254,6 +266,9 @@ class FakeDatastores:
         self.accounts[user] = request["name"]
         return {"user": user}
 
+    def _had(self, request: Mapping[str, Any]) -> bool:
+        return request.get("server", "") in ("", self.server)
+
     def _redis(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         place = request.get("namespace") or str(request.get("database"))
         match request["action"]:
@@ -261,13 +276,17 @@ class FakeDatastores:
                 removed = {name: self.keys.pop(name, 0) for name in request["namespaces"]}
                 return {"gone": "yes", "removed": removed, "refused": {}}
             case "ensure" if request["mode"] == "database":
+                if place not in self.owners and place in self.keys and not self._had(request):
+                    return {"error": "blocked", "message": f"database {place} holds keys without our mark"}
                 if self.owners.setdefault(place, request["owner"]) != request["owner"]:
                     return {"error": "blocked", "message": f"database {place} is marked as another's"}
                 self.keys.setdefault(place, 0)
-                return {"database": place}
+                return {"database": place, "server": self.server}
             case "ensure":
                 self.keys.setdefault(place, 0)
-                return {"database": str(request["database"])}
+                return {"namespace": place, "database": str(request["database"])}
+            case "delete" if place not in self.owners and not self._had(request):
+                return {"gone": "yes", "removed": "0"}
             case "delete":
                 self.keys.pop(place, None)
                 self.owners.pop(place, None)

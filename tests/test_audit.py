@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from qa_env import app, census, naming
 from qa_env.audit import GRACE, NEEDS_A_PERSON, Report
+from qa_env.blueprint import Blueprint
 from qa_env.errors import Blocked, NotReady
 from qa_env.model import Asked, Claim, Desired, Orphan, Phase, Slug, State
 from qa_env.tagged import Tagged
@@ -564,6 +565,33 @@ def test_a_few_that_vanish_without_a_webhook_go(hub: Installation) -> None:
     hub.audit()
     hub.settle()
     assert [hub.store.get(slug) is None for slug in slugs] == [True, True, False, False]
+
+
+def test_branches_of_an_earlier_prefix_are_seen(hub: Installation) -> None:
+    """They are there, so the one that vanished is no sign that much is missing; many are one all the same."""
+    slugs = settled(hub, "qa/a", "qa/b", "qa/c", "qa/d", "qa/e")
+    changed = hub.blueprint.model_dump(exclude_unset=True, by_alias=True) | {"branch_prefix": "preview/"}
+    for store in ("database", "redis"):
+        changed[store] = {**changed[store], "prefix": "preview"}
+    hub.use(Blueprint.model_validate(changed))
+    lose_branch(hub, "qa/a")
+    an_hour_later(hub, slugs)
+    assert hub.store.get(slugs[0]) is None, hub.messages(slugs[0])
+    for branch in ("qa/b", "qa/c", "qa/d"):
+        lose_branch(hub, branch)
+    an_hour_later(hub, slugs[1:])
+    assert [hub.env(slug).desired for slug in slugs[1:]] == [Desired.PRESENT] * 4
+    assert "bulk_brake" in hub.env(slugs[1]).conditions["branch"].message
+
+
+def an_hour_later(hub: Installation, slugs: Iterable[Slug]) -> None:
+    """Each is looked at again, some minutes apart, and what comes of it."""
+    hub.now += 3600
+    for _ in range(3):
+        hub.now += 120
+        for slug in slugs:
+            hub.run_pass(slug)
+    hub.settle(rounds=20)
 
 
 def test_many_that_webhooks_deleted_go(qa: Installation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from qa_env.blueprint import Blueprint
 from qa_env.controller import Controller, Plan
 from qa_env.errors import Blocked, NotReady, Rejected
-from qa_env.model import Change, Desired, Environment, Orphan, Outputs, Phase, Ref, Slug, State
+from qa_env.model import Change, Desired, Environment, Orphan, Outputs, Phase, Ref, Slug, State, Wish
+from qa_env.watch import Watch
 from tests.fakes import FakeBranches, MemoryStore, NothingToClaim
 from tests.installation import REPOSITORY, A, B, C, Installation, installed
 
@@ -275,6 +277,51 @@ def test_nothing_is_deleted_while_github_cannot_say(error: Exception, state: Sta
     loop.controller.reconcile(SLUG)
     assert thing.exists
     assert loop.state("branch") is state
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on"), [(NotReady("down"), True), (Blocked("404"), False), (ValueError("odd"), False)]
+)
+def test_what_github_has_confirmed_goes_on_while_it_cannot_be_asked(error: Exception, goes_on: bool) -> None:
+    """A finished build goes live, a visitor wakes what sleeps. The next commit waits for GitHub's word."""
+    branches = FakeBranches()
+    branches.heads[(REPOSITORY, "qa/foo")] = A
+    loop = Loop([thing := Thing("a")], branches)
+    loop.say(Ref.PRESENT, A)
+    loop.controller.reconcile(SLUG)
+    branches.error = error
+    for _ in range(3):
+        thing.exists = False
+        with suppress(ValueError):
+            loop.controller.reconcile(SLUG)
+        assert thing.exists is goes_on
+        assert loop.state("branch") is not State.READY
+    loop.say(Ref.PRESENT, B, before=A)
+    thing.exists = False
+    with suppress(ValueError):
+        loop.controller.reconcile(SLUG)
+    assert not thing.exists
+    branches.error = None
+    branches.heads[(REPOSITORY, "qa/foo")] = B
+    loop.controller.reconcile(SLUG)
+    assert thing.exists
+
+
+@pytest.mark.parametrize("error", [NotReady("down"), Blocked("404")])
+def test_what_somebody_deletes_goes_though_github_shows_no_repository(error: Exception) -> None:
+    """It was deleted, or access to it withdrawn: nobody could ever remove its environments."""
+    branches = FakeBranches()
+    branches.heads[(REPOSITORY, "qa/foo")] = A
+    loop = Loop([thing := Thing("a")], branches)
+    loop.say(Ref.PRESENT, A)
+    loop.controller.reconcile(SLUG)
+    branches.error = error
+    Watch(loop.store, lambda slug, why: None, loop.clock).ask(SLUG, Wish.DELETE, "hanako")
+    for _ in range(3):
+        loop.now += 60
+        loop.controller.reconcile(SLUG)
+    assert not thing.exists
+    assert loop.store.records == {}
 
 
 def test_a_late_webhook_is_ignored_where_github_cannot_be_asked() -> None:

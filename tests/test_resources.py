@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from qa_env import naming, telling
 from qa_env.blueprint import Blueprint
 from qa_env.errors import Blocked, Failed, NotReady
-from qa_env.model import Claim, Desired, Phase, Ref, Slug, State, port_key
+from qa_env.model import Claim, Desired, Environment, Phase, Ref, Slug, State, port_key
 from qa_env.resources.service import Service
 from qa_env.summary import Summary
 from tests import canaries
@@ -565,6 +565,67 @@ def test_keys_are_removed_from_the_database_that_they_are_in() -> None:
             one for one in qa.datastores.requests if (one["store"], one["action"]) == ("redis", "delete")
         ]
         assert {one["database"] for one in asked} == {0}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"mode": "namespace"}, {"mode": "database", "databases": "1-3"}),
+        ({"mode": "database", "databases": "1-3"}, {"mode": "namespace"}),
+        ({"mode": "namespace", "database": 0}, {"mode": "namespace", "database": 3}),
+    ],
+    ids=["to numbers", "to namespaces", "to another database"],
+)
+def test_what_lives_is_not_moved_to_another_place_in_redis(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """It would lose its jobs and meet those of STG; it goes on as it is until its branch is pushed anew."""
+    redis = {"secret": "secretsmanager:redis", "variables": {"REDIS_DATABASE": "{database}"}}
+    with installed() as qa:
+        qa.use(altered(qa, redis=redis | before))
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        running = qa.service("qa-foo-app")["taskDefinition"]
+        place = qa.env(slug).output("keyspace")
+        qa.use(altered(qa, redis=redis | after))
+        for _ in range(3):
+            qa.run_pass(slug)
+        env = qa.env(slug)
+        assert env.phase is Phase.BLOCKED
+        assert f"redis.{'mode' if before['mode'] != after['mode'] else 'database'}" in _said(env, "keyspace")
+        assert env.remembered("keyspace") == place
+        assert qa.service("qa-foo-app")["taskDefinition"] == running
+        qa.delete("qa/foo")
+        qa.settle()
+        assert qa.left() == []
+        assert qa.datastores.keys == {}
+        qa.push("qa/foo", A)
+        qa.settle()
+        assert qa.env(slug).phase is Phase.READY, qa.messages(slug)
+
+
+def test_a_number_on_another_server_is_not_taken_from_whose_keys_are_in_it() -> None:
+    """The secret leads elsewhere by now: nothing there is marked, and nothing there is flushed."""
+    redis = {"mode": "database", "databases": "1-3", "secret": "secretsmanager:redis"}
+    with installed() as qa:
+        qa.use(altered(qa, redis=redis))
+        slug = qa.push("qa/foo", A)
+        qa.settle()
+        number = qa.env(slug).output("keyspace")["database"]
+        qa.datastores.server = "Redis at another:6379"
+        qa.datastores.keys, qa.datastores.owners = {number: 7}, {}
+        qa.run_pass(slug)
+        assert "keys without our mark" in _said(qa.env(slug), "keyspace")
+        qa.delete("qa/foo")
+        qa.settle()
+        assert qa.store.get(slug) is None, qa.messages(slug)
+        assert qa.datastores.keys == {number: 7}
+
+
+def _said(env: Environment, kind: str) -> str:
+    condition = env.conditions[kind]
+    assert condition.state is State.BLOCKED
+    return condition.message
 
 
 @pytest.mark.parametrize("seen", [False, True])

@@ -848,6 +848,25 @@ def test_a_rolling_service_is_hidden_until_its_first_task_runs_again(drowsy: Ins
     assert not is_hidden(drowsy)
 
 
+def test_a_visitor_need_not_wait_for_github() -> None:
+    """It had confirmed this very commit; a build that ends while it is away goes live as well."""
+    with installed(asks_github=True, sleep_after=2) as qa:
+        qa.push("qa/foo", A)
+        qa.settle()
+        fall_asleep(qa)
+        assert qa.branches is not None
+        qa.branches.error = NotReady("GitHub cannot be asked: timeout")
+        wake(qa)
+        qa.settle()
+        assert not is_hidden(qa)
+        assert counts(qa) == [(1, 1)] * 3
+        before = built(ready(qa))
+        ask(qa, Wish.REDEPLOY)
+        qa.settle(rounds=20)
+        assert built(ready(qa)) != before
+        assert not ready(qa).settled
+
+
 def test_a_redeploy_wakes_and_builds(drowsy: Installation) -> None:
     """It is a sign of interest as well."""
     before = built(drowsy.env(FOO))

@@ -29,8 +29,9 @@ def on_branches(blueprint: Blueprint, branches: Branches, environments: Iterable
     repository = blueprint.repository
     if not branches.shows(repository):
         return "nor the default branch: GitHub's answer proves nothing; looking again"
-    shown = branches.under(repository, blueprint.branch_prefix)
     mine = [env for env in environments if env.repository == repository and env.desired is Desired.PRESENT]
+    prefixes = {blueprint.branch_prefix, *(_beginning(blueprint, env.branch) for env in mine)}
+    shown = {branch for prefix in sorted(prefixes) for branch in branches.under(repository, prefix)}
     gone = [env for env in mine if env.branch not in shown]
     if len(gone) <= allowed(blueprint.bulk_brake, len(mine)):
         return ""
@@ -38,3 +39,9 @@ def on_branches(blueprint: Blueprint, branches: Branches, environments: Iterable
         f"nor those of {len(gone) - 1} more of {len(mine)} environments, and no webhook said so: nothing is"
         " deleted. If they are meant to go, delete them on the page, or raise bulk_brake in the blueprint"
     )
+
+
+def _beginning(blueprint: Blueprint, branch: str) -> str:
+    """What to list to see the branch: it may have begun before `branch_prefix` was another one."""
+    prefix = blueprint.branch_prefix
+    return prefix if branch.startswith(prefix) else branch.partition("/")[0]

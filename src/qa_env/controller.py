@@ -235,7 +235,7 @@ class Controller:
             plan = replace(plan, reports=())
         env, branch, error = self._look(self._dismiss(env), plan)
         seen = env.with_conditions({BRANCH: branch})
-        if branch.state is not State.READY:
+        if branch.state is not State.READY and not _was_confirmed(env, branch):
             return self._finish(env, seen, plan, [error] if error else [])
         if env.desired is Desired.PRESENT:
             after, errors = self._build(seen, plan)
@@ -268,16 +268,23 @@ class Controller:
             doubt = self._doubt(env, _after_teardown(env, wish))
             braked = "" if doubt else self._brake(env, wish, plan.branches)
         except Unfinished as error:
-            return env, self._condition(env, BRANCH, _state(error), str(error)), None
+            return env, self._unasked(env, error), None
         except Exception as error:
             return env, self._unexpected(env, BRANCH, error, {}), error
-        if head and head == env.asked.dismissed and env.desired is Desired.ABSENT:
+        if head and _is_dismissed(env, head):
             return env, self._condition(env, BRANCH, State.READY, "nobody wants this commit any more"), None
         if doubt or braked:
             state = State.WAITING if doubt else State.BLOCKED
             return env, self._condition(env, BRANCH, state, doubt or f"{MISSING}, {braked}"), None
         env = self._desire(env, wish)
-        return env, self._condition(env, BRANCH, State.READY, "GitHub was asked"), None
+        confirmed = {"confirmed": env.commit}
+        return env, self._condition(env, BRANCH, State.READY, "GitHub was asked", confirmed), None
+
+    def _unasked(self, env: Environment, error: Unfinished) -> Condition:
+        """GitHub cannot be asked: nothing is concluded. What a person wants gone goes, branch or not."""
+        if env.commit and _is_dismissed(env, env.commit):
+            return self._condition(env, BRANCH, State.READY, "somebody asked to delete it")
+        return self._condition(env, BRANCH, _state(error), str(error), env.remembered(BRANCH))
 
     def _last_word(self, env: Environment) -> Condition:
         prefix = self.blueprints[env.repository].branch_prefix
@@ -577,6 +584,17 @@ def _known_commit(seen: Environment | None) -> str:
     if seen is None:
         return ""
     return seen.commit if seen.desired is Desired.PRESENT else seen.next_commit
+
+
+def _is_dismissed(env: Environment, commit: str) -> bool:
+    """Did somebody ask to remove this commit's environment, though the branch stays?"""
+    return env.desired is Desired.ABSENT and env.asked.dismissed == commit
+
+
+def _was_confirmed(env: Environment, branch: Condition) -> bool:
+    """Has GitHub, which cannot be asked for a moment, shown exactly the wanted commit before?"""
+    waits = branch.state is State.WAITING and env.desired is Desired.PRESENT
+    return waits and bool(env.commit) and branch.outputs.get("confirmed") == env.commit
 
 
 def _state(error: Unfinished) -> State:

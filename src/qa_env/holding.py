@@ -8,6 +8,11 @@ from qa_env.model import UNCLAIMED, Claim, Environment, Ledger
 LOST = {UNCLAIMED: "yes"}
 
 
+def prefix(env: Environment, kind: str, present: str) -> str:
+    """The prefix that its names were made with; `present` is the blueprint's, which may be another by now."""
+    return env.remembered(kind).get("prefix", present)
+
+
 def held(ledger: Ledger, env: Environment, name: str) -> Claim | None:
     """The claim of this key among the record's, if it is still held; None without one, or if another has it.
 

@@ -32,7 +32,7 @@ def keys(redis_server: Redis) -> Iterator[redis.Redis]:
 
 
 def run(
-    server: Redis, action: str, remaining: Callable[[], float] = minutes, **changes: Any
+    server: Redis, action: str, remaining: Callable[[], float] = minutes, /, **changes: Any
 ) -> dict[str, Any]:
     request = {"prefix": "qa", "mode": "namespace", "namespace": "qa_foo", "database": 0}
     request |= {"namespaces": {"qa_foo": "qa"}, **changes}
@@ -51,9 +51,14 @@ def delete(
     return {**answer, "removed": answer["removed"][str(name)]}
 
 
-def numbered(server: Redis, action: str, number: int, **changes: Any) -> dict[str, Any]:
+def numbered(server: Redis, action: str, number: int, /, **changes: Any) -> dict[str, Any]:
     request = {"mode": "database", "database": number, "owner": "qa-env/qa-foo", **changes}
     return run(server, action, **request)
+
+
+def at(server: Redis) -> str:
+    """As messages and records name it."""
+    return f"Redis at {server.host}:{server.port}"
 
 
 def with_url(server: Redis, url: str, action: str = "list", **request: Any) -> dict[str, Any]:
@@ -86,7 +91,7 @@ def test_ensure(redis_server: Redis) -> None:
     for _ in range(2):
         assert run(redis_server, "ensure") == {"namespace": "qa_foo", "database": "0"}
         assert run(redis_server, "ensure", database=15) == {"namespace": "qa_foo", "database": "15"}
-        assert numbered(redis_server, "ensure", 3) == {"database": "3"}
+        assert numbered(redis_server, "ensure", 3) == {"database": "3", "server": at(redis_server)}
 
 
 @pytest.mark.parametrize("mode", ["namespace", "database"])
@@ -356,7 +361,8 @@ def test_list_of_databases(redis_server: Redis, keys: redis.Redis) -> None:
 
 def test_a_database_says_whose_it_is_until_it_is_removed(redis_server: Redis, keys: redis.Redis) -> None:
     """One key, within our prefix; nobody else gets what bears it, whatever the table says."""
-    assert numbered(redis_server, "ensure", 3) == numbered(redis_server, "ensure", 3) == {"database": "3"}
+    made = {"database": "3", "server": at(redis_server)}
+    assert numbered(redis_server, "ensure", 3) == numbered(redis_server, "ensure", 3) == made
     with redis_server.connect(3) as client:
         assert held(client) == ["qa-env-owner"]
     assert numbered(redis_server, "list", 0) == {"names": ["3"], "owners": {"3": "qa-env/qa-foo"}}
@@ -366,18 +372,37 @@ def test_a_database_says_whose_it_is_until_it_is_removed(redis_server: Redis, ke
     assert numbered(redis_server, "delete", 3, owner="qa-env/qa-bar")["error"] == "blocked"
     assert numbered(redis_server, "delete", 3) == {"gone": "yes", "removed": "1"}
     assert numbered(redis_server, "list", 0) == {"names": [], "owners": {}}
-    assert numbered(redis_server, "ensure", 3, owner="qa-env/qa-bar") == {"database": "3"}
+    assert numbered(redis_server, "ensure", 3, owner="qa-env/qa-bar") == made
 
 
 def test_a_mark_that_somebody_has_flushed_is_made_again(redis_server: Redis, keys: redis.Redis) -> None:
-    """Applications flush their database."""
-    numbered(redis_server, "ensure", 3)
+    """Applications flush their database. Before servers were written down none is named."""
+    for server in (numbered(redis_server, "ensure", 3)["server"], ""):
+        with redis_server.connect(3) as client:
+            client.flushdb()
+            client.set("k", "x")
+        assert numbered(redis_server, "list", 0) == {"names": ["3"], "owners": {}}
+        numbered(redis_server, "ensure", 3, server=server)
+        assert numbered(redis_server, "list", 0)["owners"] == {"3": "qa-env/qa-foo"}
+
+
+@pytest.mark.parametrize("server", [None, "Redis at another:6379"])
+def test_keys_that_nobody_marked_are_neither_taken_nor_flushed(
+    redis_server: Redis, keys: redis.Redis, server: str | None
+) -> None:
+    """The secret leads to another server by now, where the number is another team's."""
     with redis_server.connect(3) as client:
+        client.set("jobs", "theirs")
+        refused = numbered(redis_server, "ensure", 3, server=server)
+        assert refused["error"] == "blocked"
+        assert "database 3 holds keys without our mark" in refused["message"]
+        assert numbered(redis_server, "delete", 3, server=server) == {"gone": "yes", "removed": "0"}
+        assert held(client) == ["jobs"]
         client.flushdb()
-        client.set("k", "x")
-    assert numbered(redis_server, "list", 0) == {"names": ["3"], "owners": {}}
-    numbered(redis_server, "ensure", 3)
-    assert numbered(redis_server, "list", 0)["owners"] == {"3": "qa-env/qa-foo"}
+        assert numbered(redis_server, "ensure", 3, server=server)["server"] == at(redis_server)
+        client.set("jobs", "ours")
+        assert numbered(redis_server, "delete", 3, server=server)["removed"] == "2"
+        assert held(client) == []
 
 
 def test_the_documented_user_can_do_all_that_numbered_databases_need(

@@ -67,12 +67,20 @@ def _ensure_namespace(options: Options, where: str, request: Request) -> Answer:
 
 
 def _ensure_database(options: Options, where: str, request: Request) -> Answer:
-    """Mark the database as its environment's: when the table is lost nothing else says whose it is."""
+    """Mark the database as its environment's: when the table is lost nothing else says whose it is.
+
+    Blocked if it holds keys without a mark, unless the environment had it before, on this server.
+    """
     number = _number(request)
     with _client(options, where, number) as client:
         if not _is_marked(client, where, request):
+            if not _had(request, where) and client.dbsize():
+                raise Blocked(
+                    f"{where}: database {number} holds keys without our mark; see whose they are, then flush"
+                    " it, or delete the branch and push it again once the environment is gone"
+                )
             client.set(_mark(request), str(request["owner"]))
-    return {"database": str(number)}
+    return {"database": str(number), "server": where}
 
 
 def _is_marked(client: redis.Redis, where: str, request: Request) -> bool:
@@ -84,6 +92,11 @@ def _is_marked(client: redis.Redis, where: str, request: Request) -> bool:
             " flush it"
         )
     return bool(found)
+
+
+def _had(request: Request, where: str) -> bool:
+    """Had the environment this number on this server before? Empty: before servers were written down."""
+    return request.get("server", "") in ("", where)
 
 
 def _mark(request: Request) -> str:
@@ -180,10 +193,11 @@ def _certain(found: Iterable[bytes], ours: Mapping[str, object]) -> dict[str, li
 
 
 def _delete_database(options: Options, where: str, request: Request) -> Answer:
-    """Flush this number and no other. FLUSHALL appears nowhere."""
+    """Flush this number and no other, unless nothing in it is ours. FLUSHALL appears nowhere."""
     number = _number(request)
     with _client(options, where, number) as client:
-        _is_marked(client, where, request)
+        if not _is_marked(client, where, request) and not _had(request, where):
+            return {"gone": "yes", "removed": "0"}
         removed = client.dbsize()
         client.flushdb(asynchronous=True)
         if client.dbsize():

@@ -15,7 +15,7 @@ from typing import Any
 from qa_env import datacall, naming
 from qa_env.blueprint import Redis
 from qa_env.errors import Blocked, NotReady, Unfinished
-from qa_env.holding import LOST, held
+from qa_env.holding import LOST, held, prefix
 from qa_env.model import REDIS, REDIS_DATABASES, REDIS_NAMESPACES, Claim, Environment, Outputs, Slug
 from qa_env.rounds import Member, Progress, Removal, Result, Table
 
@@ -43,9 +43,9 @@ class Keyspace:
             if self.redis.mode == "database":
                 self.filled()  # what keeps Redis from answering keeps it from a number, and is said here
             raise NotReady("waiting for a place in redis", **LOST)
-        place = self._place(claim)
-        self._ask("ensure", **place, owner=self._mark(env))
-        return {name: str(value) for name, value in place.items() if name != "mode"}
+        self._require_same_place(env, claim)
+        answer = self._ask("ensure", env, **self._place(env, claim))
+        return {**answer, "prefix": self._prefix(env)}
 
     def delete(self, env: Environment) -> None:
         """Remove the environment's keys once nothing can write new ones."""
@@ -56,7 +56,7 @@ class Keyspace:
         if not self.table.is_current(env):
             raise NotReady("the record moved on: the keys stay")
         if claim.scope == REDIS_DATABASES:
-            removed = int(self._ask("delete", **self._place(claim), owner=self._mark(env))["removed"])
+            removed = int(self._ask("delete", env, **self._place(env, claim))["removed"])
             if removed and self._seen_gone(env):
                 raise NotReady(KEEP_APPEARING)
         else:
@@ -105,7 +105,7 @@ class Keyspace:
     def _remove_namespace(self, env: Environment, name: str) -> None:
         """The first look removes, the second must find nothing; each is a whole round begun after it."""
         first, look = _looks(env, self._seen_gone(env), env.remembered(self.kind).get("look", ""))
-        member = Member(name, env.slug, env.generation, look, self.redis.prefix)
+        member = Member(name, env.slug, env.generation, look, self._prefix(env))
         try:
             result = self._in_a_round(env, member)
         except Unfinished as error:
@@ -123,7 +123,7 @@ class Keyspace:
         def request(members: Sequence[Member], cursor: str) -> Progress:
             namespaces = {one.name: one.prefix for one in members}
             place = {"mode": "namespace", "database": database}
-            answer = self._ask("delete", **place, namespaces=namespaces, cursor=cursor)
+            answer = self._ask("delete", env, **place, namespaces=namespaces, cursor=cursor)
             return Progress(answer["removed"], answer["refused"], answer.get("cursor", ""))
 
         place = f"{self.redis.secret} {database}"
@@ -135,15 +135,40 @@ class Keyspace:
         last = env.conditions.get(self.kind)
         return last is not None and env.is_gone(last)
 
-    def _place(self, claim: Claim) -> dict[str, Any]:
-        """The claim says which kind of place it is: the blueprint's mode may have changed since."""
+    def _require_same_place(self, env: Environment, claim: Claim) -> None:
+        """Blocked if the blueprint would move it: its keys would stay behind, in exchange for somebody's."""
+        numbered = claim.scope == REDIS_DATABASES
+        number = str(self.redis.database)
+        if numbered != (self.redis.mode == "database"):
+            changed = "mode"
+        elif not numbered and env.remembered(self.kind).get("database", number) != number:
+            changed = "database"
+        else:
+            return
+        raise Blocked(
+            f"the keys of {env.slug} are where redis.{changed} said before: put that back, or delete the"
+            " branch and push it again once the environment is gone"
+        )
+
+    def _place(self, env: Environment, claim: Claim) -> dict[str, Any]:
+        """The claim says which kind of place it is: the blueprint's mode may have changed since.
+
+        `server` is where it had the number before: "" before that was written down, None if it had none.
+        """
         if claim.scope == REDIS_DATABASES:
-            return {"mode": "database", "database": int(claim.name)}
+            last = env.remembered(self.kind)
+            server = last.get("server", "") if last.get("database") == claim.name else None
+            place = {"mode": "database", "database": int(claim.name)}
+            return {**place, "owner": self._mark(env), "server": server}
         return {"mode": "namespace", "namespace": claim.name, "database": self.redis.database}
 
-    def _ask(self, action: str, **details: object) -> datacall.Answer:
+    def _prefix(self, env: Environment) -> str:
+        return prefix(env, self.kind, self.redis.prefix)
+
+    def _ask(self, action: str, env: Environment | None = None, **details: object) -> datacall.Answer:
         request = {"store": "redis", "action": action, "secret": self.redis.secret, "mode": self.redis.mode}
-        return datacall.ask(self.call, {**request, "prefix": self.redis.prefix, **details})
+        ours = self._prefix(env) if env else self.redis.prefix
+        return datacall.ask(self.call, {**request, "prefix": ours, **details})
 
 
 def _looks(env: Environment, seen_gone: bool, remembered: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from qa_env import datacall, naming
 from qa_env.blueprint import Database
 from qa_env.errors import NotReady
-from qa_env.holding import LOST, held
+from qa_env.holding import LOST, held, prefix
 from qa_env.model import SCHEMA, Claim, Environment, Ledger, Outputs, Slug
 
 
@@ -37,13 +37,14 @@ class Schema:
             raise NotReady("waiting for the schema's name", **LOST)
         wish = str(env.asked.reset)
         idle = env.remembered("pipeline").get("idle")
+        known = {"name": claim.name, "prefix": self._prefix(env)}
         if env.reset_due and idle == wish:
             self._drop(env, claim)
-            self._create(claim)
-            raise NotReady("the schema was reset", name=claim.name, reset=wish)
-        self._create(claim)
+            self._create(env, claim)
+            raise NotReady("the schema was reset", reset=wish, **known)
+        self._create(env, claim)
         last = env.remembered(self.kind).get("reset", "0")
-        return {"name": claim.name, "reset": last if env.reset_due else wish}
+        return {**known, "reset": last if env.reset_due else wish}
 
     def delete(self, env: Environment) -> None:
         """Drop the schema once nothing can use it, if the claim still says that it is ours."""
@@ -59,7 +60,7 @@ class Schema:
     def found(self) -> Iterator[tuple[Claim, Slug | None]]:
         """Every schema with our prefix as what would be claimed, and whose it is if that can be told."""
         claimed = self.ledger.taken(SCHEMA)
-        for name in self._ask("list")["names"]:
+        for name in self._ask("list", self.database.prefix)["names"]:
             yield (
                 Claim(SCHEMA, name),
                 claimed.get(name) or naming.slug_of(self.database.schema_name, name),
@@ -69,13 +70,16 @@ class Schema:
         """MySQL knows no fence, so what was wanted when this pass began is looked at once more."""
         if not self.ledger.is_current(env):
             raise NotReady("the record moved on: the schema stays")
-        self._ask("delete", name=claim.name)
+        self._ask("delete", self._prefix(env), name=claim.name)
 
-    def _create(self, claim: Claim) -> None:
+    def _create(self, env: Environment, claim: Claim) -> None:
         details = {"charset": self.database.charset, "collation": self.database.collation}
         room = {"each": self.connections, "budget": self.database.connections}
-        self._ask("ensure", name=claim.name, **details, **room)
+        self._ask("ensure", self._prefix(env), name=claim.name, **details, **room)
 
-    def _ask(self, action: str, **details: object) -> datacall.Answer:
+    def _prefix(self, env: Environment) -> str:
+        return prefix(env, self.kind, self.database.prefix)
+
+    def _ask(self, action: str, prefix: str, **details: object) -> datacall.Answer:
         request = {"store": "mysql", "action": action, "secret": self.database.secret}
-        return datacall.ask(self.call, {**request, "prefix": self.database.prefix, **details})
+        return datacall.ask(self.call, {**request, "prefix": prefix, **details})
