@@ -30,7 +30,8 @@ def on_branches(blueprint: Blueprint, branches: Branches, environments: Iterable
     if not branches.shows(repository):
         return "nor the default branch: GitHub's answer proves nothing; looking again"
     shown = branches.under(repository, blueprint.branch_prefix)
-    mine = [env for env in environments if env.repository == repository and env.desired is Desired.PRESENT]
+    ours = (env for env in environments if env.repository in blueprint.names)
+    mine = [env for env in ours if env.desired is Desired.PRESENT]
     gone = [env for env in mine if env.branch not in shown]
     if len(gone) <= allowed(blueprint.bulk_brake, len(mine)):
         return ""
