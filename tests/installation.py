@@ -156,7 +156,7 @@ class Installation:
     def use(self, blueprint: Blueprint) -> None:
         """The operator deployed another blueprint."""
         self.blueprint = blueprint
-        self.controller = replace(self.controller, blueprints={REPOSITORY: blueprint})
+        self.controller = replace(self.controller, blueprints={blueprint.repository: blueprint})
 
     def _our(self, waves: Sequence[Sequence[Resource]]) -> list[list[Resource]]:
         return [[self._ours(resource) for resource in wave] for wave in waves]
@@ -176,7 +176,7 @@ class Installation:
     def push(self, branch: str, commit: str, **details: Any) -> Slug:
         """The branch is at this commit and a webhook says so."""
         before, self.heads[branch] = self.heads.get(branch, ""), commit
-        self.engine.push(REPOSITORY, branch)
+        self.engine.push(self.blueprint.repository, branch)
         return self.say(branch, Ref.PRESENT, commit, **({"before": before} | details))
 
     def delete(self, branch: str, **details: Any) -> Slug:
@@ -187,12 +187,16 @@ class Installation:
     def say(self, branch: str, ref: Ref, commit: str, **details: Any) -> Slug:
         """Only the webhook: it may be late, doubled or wrong."""
         if self.branches:
-            self.branches.heads = {(REPOSITORY, name): head for name, head in self.heads.items()}
-        slug = naming.slug("", REPOSITORY, branch)
-        change = Change(slug, REPOSITORY, branch, ref, commit, by="dev", event="push", **details)
+            self.branches.heads = self.shown()
+        slug, repository = self.blueprint.slug(branch), self.blueprint.repository
+        change = Change(slug, repository, branch, ref, commit, by="dev", event="push", **details)
         self.controller.request(change)
         self._wake(slug, "a change")
         return slug
+
+    def shown(self) -> dict[tuple[str, str], str]:
+        """What GitHub shows: every branch of the repository, which it knows by its present name only."""
+        return {(self.blueprint.repository, name): head for name, head in self.heads.items()}
 
     # --- AWS's hands ------------------------------------------------------------------------------------
 

@@ -17,7 +17,17 @@ from pydantic import BaseModel
 
 from qa_env import blueprint as blueprints
 from qa_env import naming
-from qa_env.blueprint import Blueprint, BlueprintError, data_name, index, load, main, parse
+from qa_env.blueprint import (
+    Blueprint,
+    BlueprintError,
+    data_name,
+    index,
+    load,
+    main,
+    of_repository,
+    parse,
+    present_name,
+)
 from qa_env.model import Slug
 from tests.making import ROOT, example
 
@@ -213,6 +223,9 @@ class TestMessages:
                 "redis: databases must be first-last with 1 <= first <= last",
             ),
             ("github", {"secret": "ssm:/x", "api_url": "file:///etc"}, "github.api_url: String should match"),
+            ("formerly", ["store"], "formerly.0: String should match pattern"),
+            ("formerly", ["example/store"] * 2, "formerly: each name may be listed once"),
+            ("formerly", ["example/shop"], "formerly: example/shop is the present name; list those"),
         ],
     )
     def test_a_mistake_names_file_key_and_what_is_right(self, path: str, value: Any, said: str) -> None:
@@ -342,6 +355,52 @@ class TestSeveral:
     @pytest.mark.parametrize(
         ("one", "other"),
         [
+            ({"formerly": ["example/old"]}, {"repository": "Example/Old"}),
+            ({}, {"repository": "example/blog", "formerly": ["example/log", "Example/Shop"]}),
+            ({"formerly": ["example/old"]}, {"repository": "example/blog", "formerly": ["Example/OLD"]}),
+        ],
+    )
+    def test_a_name_belongs_to_one_repository(
+        self, tmp_path: Path, one: dict[str, Any], other: dict[str, Any]
+    ) -> None:
+        """A former name leads to one blueprint; GitHub's names have no case here, either."""
+        write(tmp_path, "a.yaml", **one)
+        write(tmp_path, "b.yaml", slug_prefix="b", **other)
+        said = r"^b\.yaml: example/(old|shop) is, or was, the repository of a\.yaml as well; a name may stand"
+        with pytest.raises(BlueprintError, match=said):
+            load(tmp_path)
+
+    def test_former_names_lead_to_the_one_blueprint(self, tmp_path: Path) -> None:
+        """It is listed once, under its present name."""
+        write(tmp_path, "blog.yaml", repository="example/blog", slug_prefix="blog")
+        write(tmp_path, "shop.yaml", repository="example/shop", formerly=["example/a", "example/b"])
+        made = load(tmp_path)
+        assert list(made) == ["example/blog", "example/shop"]
+        for name in ("example/shop", "example/a", "example/b"):
+            assert of_repository(made.values(), name) is made["example/shop"]
+            assert present_name(made.values(), name) == "example/shop"
+        assert of_repository(made.values(), "example/c") is None
+        assert present_name(made.values(), "example/c") == "example/c"
+
+    @pytest.mark.parametrize(
+        ("repository", "formerly"),
+        [
+            ("example/b", ["example/a"]),
+            ("example/c", ["example/a", "example/b"]),
+            ("example/a", ["example/a", "example/b"]),
+            ("Example/A", ["example/a"]),
+        ],
+        ids=["once", "twice", "and back", "in case only"],
+    )
+    def test_slugs_outlive_every_rename(self, repository: str, formerly: list[str]) -> None:
+        """They are made of the first name, as it was spelled."""
+        renamed = Blueprint.model_validate(MINIMAL | {"repository": repository, "formerly": formerly})
+        for branch in ("qa/foo", "qa/JIRA-12", "qa/a_b", "qa/" + "x" * 60):
+            assert renamed.slug(branch) == naming.slug("", "example/a", branch)
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
             ({}, {}),
             ({"slug_prefix": "shop"}, {"slug_prefix": "shop"}),
             ({"slug_prefix": "shop"}, {"branch_prefix": "shop/"}),
@@ -384,15 +443,24 @@ class TestSeveral:
             assert slugs[0] != slugs[1]
 
     def test_the_index_is_what_the_receiver_needs(self) -> None:
-        """Repository in lower case → spelling, prefixes and whether it waits for checks; nothing else."""
+        """Repository in lower case → spellings, prefixes and whether it waits for checks; nothing else."""
         made = parse(FILE.read_text("utf-8").replace("example/shop", "Example/Shop"), "shop.yaml")
         assert index([made]) == {
             "example/shop": {
                 "repository": "Example/Shop",
+                "first_name": "Example/Shop",
                 "branch_prefix": "qa/",
                 "slug_prefix": "",
                 "checks": True,
             }
+        }
+
+    def test_the_index_knows_former_names(self) -> None:
+        """A delivery may be made again that was first made before the repository was renamed."""
+        made = index([Blueprint.model_validate(MINIMAL | {"formerly": ["Example/Old", "example/newer"]})])
+        assert sorted(made) == ["example/newer", "example/old", "example/shop"]
+        assert {(one["repository"], one["first_name"]) for one in made.values()} == {
+            ("example/shop", "Example/Old")
         }
 
 

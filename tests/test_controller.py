@@ -389,7 +389,9 @@ def test_a_removed_blueprint_blocks_and_deletes_nothing() -> None:
     replace(loop.controller, blueprints={}).reconcile(SLUG)
     assert thing.exists
     assert loop.state("branch") is State.BLOCKED
-    assert "put it back" in loop.store.records[SLUG].conditions["branch"].message
+    said = loop.store.records[SLUG].conditions["branch"].message
+    assert "add this name to formerly" in said
+    assert "put the blueprint back" in said
 
 
 def test_a_push_before_the_teardown_began_simply_overtakes_it() -> None:

@@ -22,7 +22,13 @@ from qa_env.github import Reception
 from qa_env.model import Change, Ref
 
 EVENTS = Path(__file__).parents[1] / "events"
-ENTRY = {"repository": "example/shop", "branch_prefix": "qa/", "slug_prefix": "", "checks": True}
+ENTRY = {
+    "repository": "example/shop",
+    "first_name": "example/shop",
+    "branch_prefix": "qa/",
+    "slug_prefix": "",
+    "checks": True,
+}
 INDEX = {"example/shop": ENTRY}
 PAYLOADS = sorted(path.stem for path in EVENTS.glob("*.json") if '"_comment"' in path.read_text("utf-8"))
 COMMIT, OTHER, ZEROS = "a" * 40, "b" * 40, "0" * 40

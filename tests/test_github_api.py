@@ -295,7 +295,7 @@ class TestElsewhere:
         )
         assert said == (
             f"GitHub redirects {method} /repos/a/b ({status}): was the repository renamed?"
-            " Correct it in the blueprint"
+            " Rename it in the blueprint, and list the old name in formerly"
         )
         assert elsewhere.asked == []
         assert len(server.asked) == 1

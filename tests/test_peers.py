@@ -115,7 +115,7 @@ class GitHub:
         if commit != NOBODY:
             self.qa.heads[branch] = commit
         if self.qa.branches:
-            self.qa.branches.heads = {(REPOSITORY, name): head for name, head in self.qa.heads.items()}
+            self.qa.branches.heads = self.qa.shown()
         self.second += seconds
         kind = "push-delete" if commit == NOBODY else "push-create" if before == NOBODY else "push-update"
         return self.say(kind, ref=f"refs/heads/{branch}", before=before, after=commit)
@@ -124,7 +124,8 @@ class GitHub:
         """One of the examples in `events/` with some of its fields replaced."""
         example = event(name)
         body = example["body"] | changes
-        body["repository"] = body["repository"] | {"pushed_at": self.second}
+        called = self.qa.blueprint.repository
+        body["repository"] = body["repository"] | {"pushed_at": self.second, "full_name": called}
         guid = f"guid-{next(self.guids)}"
         return Delivery(example["headers"]["X-GitHub-Event"], json.dumps(body).encode(), guid)
 
@@ -1073,7 +1074,8 @@ class TestBlueprintHasMovedOn:
         branch = qa.env(Slug("qa-foo")).conditions["branch"]
         assert (branch.state, branch.message) == (
             State.BLOCKED,
-            f"no blueprint for {REPOSITORY}: put it back so that this environment can be cleaned up",
+            f"no blueprint for {REPOSITORY}: if the repository was renamed, add this name to formerly in its"
+            " blueprint; if not, put the blueprint back so that this environment can be cleaned up",
         )
         qa.use(qa.blueprint)
         if qa.branches is None:  # nobody else can say it again

@@ -17,10 +17,11 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from qa_env import brake, census, naming
+from qa_env import brake, census
+from qa_env.blueprint import present_name
 from qa_env.branches import Branches
 from qa_env.census import Census, Found, Watched
 from qa_env.errors import Blocked, NotReady
@@ -85,8 +86,7 @@ class Audit:
         brake this once.
         """
         seen = census.take(self.store, self.watched, self.tagged.things) if world else Census()
-        records = {env.slug: env for env in self.store.all()}
-        run = _Run(self, records, self.store.dismissals(), dry_run, share)
+        run = _Run(self, self._records(), self.store.dismissals(), dry_run, share)
         for one in self.watched:
             if one.branches and not run.attempt("comparing with GitHub", run.branches, one, one.branches):
                 run.blind.add(one.blueprint.repository)
@@ -96,6 +96,14 @@ class Audit:
             run.attempt("looking for what has no record", run.orphans, seen)
             run.attempt("looking for what is missing", run.incomplete, seen)
         return run.report
+
+    def _records(self) -> dict[Slug, Environment]:
+        """Every record, under its repository's present name: a pass may not have written that yet."""
+        blueprints = [one.blueprint for one in self.watched]
+        return {
+            env.slug: replace(env, repository=present_name(blueprints, env.repository))
+            for env in self.store.all()
+        }
 
 
 @dataclass(frozen=True)
@@ -169,10 +177,7 @@ class _Run:
         if not branches.shows(repository):
             raise Blocked(f"GitHub shows not even the default branch of {repository}")
         shown = branches.under(repository, one.blueprint.branch_prefix)
-        by_slug = {
-            naming.slug(one.blueprint.slug_prefix, repository, branch): (branch, head)
-            for branch, head in shown.items()
-        }
+        by_slug = {one.blueprint.slug(branch): (branch, head) for branch, head in shown.items()}
         self._undismiss(one, by_slug)
         for slug, (branch, head) in by_slug.items():
             if slug not in self.records or not self.records[slug].branch:

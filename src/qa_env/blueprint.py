@@ -37,6 +37,7 @@ VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 Variable = Annotated[str, StringConstraints(pattern=VARIABLE)]
 SecretRef = Annotated[str, StringConstraints(pattern=r"^(secretsmanager|ssm):[A-Za-z0-9/_+=.@:-]+$")]
 RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,11}$")]
+RepositoryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
 
 
 def _template(text: str) -> str:
@@ -300,7 +301,10 @@ class Blueprint(_Model):
     """Everything that is not the branch's own. `file` is where it was read from, for messages."""
 
     version: Literal[1]
-    repository: str = Field(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")
+    repository: RepositoryName
+    formerly: tuple[RepositoryName, ...] = Field(
+        default=(), description="Names that the repository had before, the oldest first."
+    )
     branch_prefix: str = Field(default="qa/", pattern=r"^[a-z][a-z0-9]{0,9}/$")
     slug_prefix: str = Field(default="", pattern=r"^([a-z][a-z0-9]{0,9})?$")
     cluster: str
@@ -327,10 +331,11 @@ class Blueprint(_Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        self._refuse_wrong_names()
         if self.slug_prefix and f"{self.slug_prefix}/" == self.branch_prefix:
             raise ValueError("slug_prefix must differ from branch_prefix: their slugs would be confused")
         branch = f"{self.branch_prefix}x"
-        slug = naming.slug(self.slug_prefix, self.repository, branch)
+        slug = self.slug(branch)
         for key, template, prefix in self._data():
             name = naming.expand(template, slug, branch)
             if not is_ours(name, prefix):
@@ -343,6 +348,15 @@ class Blueprint(_Model):
                 "pipeline.start: checks needs github: one webhook cannot tell that all are green"
             )
         return self
+
+    def _refuse_wrong_names(self) -> None:
+        """One that was given back may be the first and the present one."""
+        if len(set(self.formerly)) < len(self.formerly):
+            raise ValueError("formerly: each name may be listed once")
+        if self.formerly[-1:] == (self.repository,):
+            raise ValueError(
+                f"formerly: {self.repository} is the present name; list those that it had before"
+            )
 
     def _refuse_shared_variables(self) -> None:
         """A variable that is set twice would take one environment to another's data, or nowhere."""
@@ -365,6 +379,20 @@ class Blueprint(_Model):
             yield "database", self.database.schema_name, self.database.prefix
         if self.redis.mode == "namespace":
             yield "redis", self.redis.namespace, self.redis.prefix
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The repository's present name, then those that it had before."""
+        return (self.repository, *self.formerly)
+
+    @property
+    def first_name(self) -> str:
+        """What hashed slugs are made of: an environment keeps its own when the repository is renamed."""
+        return self.formerly[0] if self.formerly else self.repository
+
+    def slug(self, branch: str) -> Slug:
+        """The name of the branch's environment."""
+        return naming.slug(self.slug_prefix, self.first_name, branch)
 
     @property
     def connections(self) -> int:
@@ -440,6 +468,11 @@ def _refuse_shared(read: Mapping[str, Blueprint]) -> None:
     for (file, one), (other_file, other) in itertools.combinations(read.items(), 2):
         if one.repository.lower() == other.repository.lower():
             raise BlueprintError(f"{other_file}: repository is the same as in {file}; give this one another")
+        if shared := sorted(_without_case(one) & _without_case(other)):
+            raise BlueprintError(
+                f"{other_file}: {shared[0]} is, or was, the repository of {file} as well;"
+                " a name may stand in one blueprint only"
+            )
         if _may_share_slugs(one, other):
             raise BlueprintError(
                 f"{other_file}: slug_prefix and branch_prefix make names that {file} makes as well;"
@@ -447,16 +480,37 @@ def _refuse_shared(read: Mapping[str, Blueprint]) -> None:
             )
 
 
+def _without_case(blueprint: Blueprint) -> set[str]:
+    """The repository's names as GitHub compares them."""
+    return {name.lower() for name in blueprint.names}
+
+
+def of_repository(blueprints: Iterable[Blueprint], name: str) -> Blueprint | None:
+    """The blueprint of the repository that has this name, or had it before."""
+    return next((one for one in blueprints if name in one.names), None)
+
+
+def present_name(blueprints: Iterable[Blueprint], name: str) -> str:
+    """What the repository is called today; the name as it is where no blueprint knows it."""
+    found = of_repository(blueprints, name)
+    return found.repository if found else name
+
+
 def index(blueprints: Iterable[Blueprint]) -> dict[str, dict[str, Any]]:
-    """What the receiver must know of each repository, so that it need not read YAML."""
+    """What the receiver must know of each repository, so that it need not read YAML.
+
+    By every name that it ever had: a delivery from before it was renamed may be made again.
+    """
     return {
-        b.repository.lower(): {
+        name: {
             "repository": b.repository,
+            "first_name": b.first_name,
             "branch_prefix": b.branch_prefix,
             "slug_prefix": b.slug_prefix,
             "checks": b.pipeline.start == "checks",
         }
         for b in blueprints
+        for name in sorted(_without_case(b))
     }
 
 

@@ -29,7 +29,8 @@ def on_branches(blueprint: Blueprint, branches: Branches, environments: Iterable
     repository = blueprint.repository
     if not branches.shows(repository):
         return "nor the default branch: GitHub's answer proves nothing; looking again"
-    mine = [env for env in environments if env.repository == repository and env.desired is Desired.PRESENT]
+    ours = (env for env in environments if env.repository in blueprint.names)
+    mine = [env for env in ours if env.desired is Desired.PRESENT]
     prefixes = {blueprint.branch_prefix, *(_beginning(blueprint, env.branch) for env in mine)}
     shown = {branch for prefix in sorted(prefixes) for branch in branches.under(repository, prefix)}
     gone = [env for env in mine if env.branch not in shown]

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 from qa_env import naming
-from qa_env.blueprint import Blueprint
+from qa_env.blueprint import Blueprint, present_name
 from qa_env.branches import Branches
 from qa_env.model import (
     REDIS,
@@ -113,7 +113,7 @@ class Census:
 def take(store: Store, watched: Sequence[Watched], tagged: Callable[[], Iterable[Thing]]) -> Census:
     """List everything. What cannot be listed is said in `failed` and stops no other listing."""
     census = Census()
-    _try(census, "things by tag", partial(_by_tag, census, tagged))
+    _try(census, "things by tag", partial(_by_tag, census, watched, tagged))
     known = census.tagged
     for one in watched:
         repository = one.blueprint.repository
@@ -134,9 +134,12 @@ def _try(census: Census, what: str, listing: Callable[[], None]) -> None:
         census.failed.append(f"{what} cannot be listed: {type(error).__name__}")
 
 
-def _by_tag(census: Census, tagged: Callable[[], Iterable[Thing]]) -> None:
+def _by_tag(census: Census, watched: Sequence[Watched], tagged: Callable[[], Iterable[Thing]]) -> None:
+    """Tags keep the name that the repository had when the thing was made."""
+    blueprints = [one.blueprint for one in watched]
     for thing in tagged():
-        census.of(thing.slug, thing.repository).tagged[thing.arn] = thing.key
+        repository = present_name(blueprints, thing.repository)
+        census.of(thing.slug, repository).tagged[thing.arn] = thing.key
 
 
 def _by_claim(census: Census, store: Store, one: Watched) -> None:

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
-from qa_env import brake, naming
-from qa_env.blueprint import Blueprint
+from qa_env import brake
+from qa_env.blueprint import Blueprint, of_repository
 from qa_env.branches import Branches
 from qa_env.errors import Blocked, Failed, Rejected, Stale, Unfinished
 from qa_env.looking import THREADS, at_once, both
@@ -95,7 +95,7 @@ class Controller:
     def request(self, change: Change) -> Slug:
         """Write down what a webhook said. Rejected if no blueprint covers it; late news is ignored."""
         blueprint = self._blueprint(change.repository)
-        slug = naming.slug(blueprint.slug_prefix, blueprint.repository, change.branch)
+        slug = blueprint.slug(change.branch)
         if slug != change.slug:
             raise Rejected(400, f"{change.branch!r} is environment {slug}, not {change.slug!r}")
         for _ in range(ATTEMPTS):
@@ -227,9 +227,10 @@ class Controller:
             self.store.desire(replace(env, generation=self._generation(env)), env)
 
     def _pass(self, env: Environment) -> Environment | None:
-        blueprint = self.blueprints.get(env.repository)
+        blueprint = of_repository(self.blueprints.values(), env.repository)
         if blueprint is None:
             return self._finish(env, env.with_conditions({BRANCH: self._no_blueprint(env)}), None)
+        env = self._renamed(env, blueprint.repository)
         plan = self.plan(blueprint)
         if not env.branch:  # nobody was ever told of it
             plan = replace(plan, reports=())
@@ -248,6 +249,14 @@ class Controller:
         if not errors and self._gone_twice(env, after):
             return self._farewell(env, after, plan)
         return self._finish(env, after, plan, errors)
+
+    def _renamed(self, env: Environment, repository: str) -> Environment:
+        """Write down what the repository is called today. No new generation: nothing else is wanted."""
+        if env.repository == repository:
+            return env
+        renamed = replace(env, repository=repository)
+        self.store.desire(renamed, env)
+        return renamed
 
     def _dismiss(self, env: Environment) -> Environment:
         """Somebody asked the page to remove this commit's environment, though the branch stays."""
@@ -517,7 +526,7 @@ class Controller:
     # --- small things -----------------------------------------------------------------------------------
 
     def _blueprint(self, repository: str) -> Blueprint:
-        blueprint = self.blueprints.get(repository)
+        blueprint = of_repository(self.blueprints.values(), repository)
         if blueprint is None:
             raise Rejected(404, f"no blueprint for repository {repository}")
         return blueprint
@@ -526,7 +535,10 @@ class Controller:
         return self.plan(blueprint).branches
 
     def _no_blueprint(self, env: Environment) -> Condition:
-        said = f"no blueprint for {env.repository}: put it back so that this environment can be cleaned up"
+        said = (
+            f"no blueprint for {env.repository}: if the repository was renamed, add this name to formerly in"
+            " its blueprint; if not, put the blueprint back so that this environment can be cleaned up"
+        )
         return self._condition(env, BRANCH, State.BLOCKED, said)
 
     def _condition(

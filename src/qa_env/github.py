@@ -142,11 +142,10 @@ def _is_ours(branch: str, entry: Mapping[str, Any]) -> bool:
 def _change(
     news: _News, payload: dict[str, Any], entry: Mapping[str, Any], event: str, delivery: str
 ) -> Change:
-    repository = entry["repository"]  # as the blueprint spells it: slugs depend on it
     by = _optional(payload, "sender", "login") or _optional(payload, "pusher", "name")
     return Change(
-        slug=naming.slug(entry["slug_prefix"], repository, news.branch),
-        repository=repository,
+        slug=naming.slug(entry["slug_prefix"], entry["first_name"], news.branch),
+        repository=entry["repository"],  # as the blueprint spells it
         branch=news.branch,
         ref=news.ref,
         commit=news.commit,

@@ -137,7 +137,8 @@ class GitHub:
             return NotReady(f"GitHub answers {status} to {what}; trying again")
         if status < HTTPStatus.BAD_REQUEST:
             return Blocked(
-                f"GitHub redirects {what} ({status}): was the repository renamed? Correct it in the blueprint"
+                f"GitHub redirects {what} ({status}): was the repository renamed?"
+                " Rename it in the blueprint, and list the old name in formerly"
             )
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             self._until = 0.0  # the secret may have been renewed: read it again the next time

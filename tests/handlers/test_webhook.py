@@ -29,7 +29,13 @@ from tests import canaries
 
 ROOT = Path(__file__).parents[2]
 SECRET = canaries.WEBHOOK_SECRET
-ENTRY = {"repository": "example/shop", "branch_prefix": "qa/", "slug_prefix": "", "checks": True}
+ENTRY = {
+    "repository": "example/shop",
+    "first_name": "example/shop",
+    "branch_prefix": "qa/",
+    "slug_prefix": "",
+    "checks": True,
+}
 REGION = "ap-northeast-1"
 FIFO = {"FifoQueue": "true"}
 

@@ -41,10 +41,7 @@ def look_up(installation: Installation, name: str) -> Environment | None:
 
 def gone(installation: Installation, name: str) -> Slug | None:
     """The slug of what has no record any more, but still a history."""
-    slugs = {
-        naming.slug(blueprint.slug_prefix, repository, name)
-        for repository, blueprint in installation.blueprints.items()
-    }
+    slugs = {blueprint.slug(name) for blueprint in installation.blueprints.values()}
     candidates = [name] if naming.is_slug(name) else sorted({*slugs, name.replace("/", "-", 1)})
     left = [Slug(one) for one in candidates if naming.is_slug(one) and installation.store.history(Slug(one))]
     return left[0] if len(left) == 1 else None

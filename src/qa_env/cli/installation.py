@@ -157,7 +157,7 @@ class Installation:
 
     def summary(self, env: Environment) -> Summary:
         """What people are told of it."""
-        return Summary(env, self.blueprints.get(env.repository))
+        return Summary(env, blueprints.of_repository(self.blueprints.values(), env.repository))
 
     def _known(self, values: Mapping[str, str], kind: str, name: str) -> str:
         if name not in values:

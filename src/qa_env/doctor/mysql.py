@@ -123,7 +123,7 @@ class Ours:
 def beginning(blueprint: Blueprint, database: Database) -> str:
     """What all schemas of this blueprint begin with: the prefix with its separator."""
     branch = f"{blueprint.branch_prefix}x"
-    slug = naming.slug(blueprint.slug_prefix, blueprint.repository, branch)
+    slug = blueprint.slug(branch)
     name = naming.expand(database.schema_name, slug, branch)
     return database.prefix if database.prefix[-1] in "-_" else name[: len(database.prefix) + 1]
 
@@ -281,7 +281,7 @@ def connections(world: World, blueprint: Blueprint) -> Findings:
     facts = _facts(world, blueprint.database)
     most, each = int(facts["max_connections"]), blueprint.connections
     budget = blueprint.database.connections or int(most * SHARE)
-    present = sum(env.repository == blueprint.repository for env in world.store().all(consistent=False))
+    present = sum(env.repository in blueprint.names for env in world.store().all(consistent=False))
     fitting = budget // each
     text = (
         f"an environment opens up to {each} connections: {fitting} fit into {budget} of max_connections"

@@ -43,7 +43,7 @@ def _allowed(blueprint: Blueprint, facts: Mapping[str, Any]) -> Findings:
     if patterns is None:
         return
     branch = f"{blueprint.branch_prefix}x"
-    slug = naming.slug(blueprint.slug_prefix, blueprint.repository, branch)
+    slug = blueprint.slug(branch)
     key = f"{naming.expand(blueprint.redis.namespace, slug, branch)}:1"
     if blueprint.redis.mode == "database":
         key = naming.database_mark(blueprint.redis.prefix)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from qa_env import naming
-from qa_env.blueprint import Blueprint
+from qa_env.blueprint import Blueprint, of_repository
 from qa_env.errors import Rejected
 from qa_env.model import Environment, Phase, Slug, Wish
 from qa_env.page import api, confirm, curtain, detail, frame, guard, listing, lookup, parts, query, web
@@ -59,7 +59,7 @@ class Site:
 
     def summary(self, env: Environment) -> Summary:
         """What people are told of it."""
-        return Summary(env, self.blueprints.get(env.repository))
+        return Summary(env, of_repository(self.blueprints.values(), env.repository))
 
     def summaries(self) -> list[Summary]:
         """Of all environments; who only looks at all of them may do so a second late."""
