@@ -646,18 +646,19 @@ def test_images_go_from_every_repository_that_they_were_pushed_to(seen: bool) ->
         assert qa.left() == []
 
 
-def test_a_branch_that_is_no_longer_listened_to_says_so() -> None:
+@pytest.mark.parametrize("changed", [{"branch_prefix": "test/"}, {"slug_prefix": "shop"}])
+def test_a_branch_that_is_no_longer_listened_to_says_so(changed: dict[str, str]) -> None:
     """Without GitHub nobody would ever tell that it was deleted."""
     with installed() as qa:
         slug = qa.push("qa/foo", A)
         qa.settle()
-        changed = {**qa.blueprint.model_dump(by_alias=True), "branch_prefix": "test/"}
-        changed |= {"database": None, "redis": {"mode": "none"}}
-        qa.use(Blueprint.model_validate(changed))
+        (key,) = changed
+        whole = qa.blueprint.model_dump(by_alias=True) | {"database": None, "redis": {"mode": "none"}}
+        qa.use(Blueprint.model_validate(whole | changed))
         qa.run_pass(slug)
         env = qa.env(slug)
         assert env.phase is Phase.BLOCKED
-        assert "put branch_prefix back" in env.conditions["branch"].message
+        assert f"put {key} back" in env.conditions["branch"].message
 
 
 def test_a_stuck_teardown_needs_a_person() -> None:

@@ -296,12 +296,9 @@ class Controller:
         return self._condition(env, BRANCH, _state(error), str(error), env.remembered(BRANCH))
 
     def _last_word(self, env: Environment) -> Condition:
-        prefix = self.blueprints[env.repository].branch_prefix
-        if env.desired is Desired.PRESENT and not env.branch.startswith(prefix):
-            deaf = f"branches begin with {prefix} now, so nobody will say when {env.branch!r} is deleted"
-            return self._condition(
-                env, BRANCH, State.BLOCKED, f"{deaf}: put branch_prefix back, or delete it on the page"
-            )
+        deaf = _deaf(env, self.blueprints[env.repository])
+        if deaf and env.desired is Desired.PRESENT:
+            return self._condition(env, BRANCH, State.BLOCKED, deaf)
         if env.commit or env.desired is Desired.ABSENT:
             return self._condition(env, BRANCH, State.READY, "as the last webhook said")
         return self._condition(env, BRANCH, State.WAITING, "waiting for the push that names the commit")
@@ -596,6 +593,20 @@ def _known_commit(seen: Environment | None) -> str:
     if seen is None:
         return ""
     return seen.commit if seen.desired is Desired.PRESENT else seen.next_commit
+
+
+def _deaf(env: Environment, blueprint: Blueprint) -> str:
+    """Why no webhook leads to it any more, empty if one does."""
+    if not env.branch.startswith(blueprint.branch_prefix):
+        why, changed = f"branches begin with {blueprint.branch_prefix} now", "branch_prefix"
+    elif (slug := blueprint.slug(env.branch)) != env.slug:
+        why, changed = f"its branch belongs to environment {slug} now", "slug_prefix"
+    else:
+        return ""
+    return (
+        f"{why}, so nobody will say when {env.branch!r} is deleted: put {changed} back, or delete it on the"
+        " page"
+    )
 
 
 def _is_dismissed(env: Environment, commit: str) -> bool:
