@@ -80,6 +80,16 @@ class Loop:
         return self.store.records[SLUG].conditions[kind].state
 
 
+def confirmed() -> tuple[Loop, Thing, FakeBranches]:
+    """What was pushed is there, and GitHub has it."""
+    branches = FakeBranches()
+    branches.heads[(REPOSITORY, "qa/foo")] = A
+    loop = Loop([thing := Thing("a")], branches)
+    loop.say(Ref.PRESENT, A)
+    loop.controller.reconcile(SLUG)
+    return loop, thing, branches
+
+
 def test_every_resource_is_tried_and_conditions_are_saved_before_an_error_is_raised() -> None:
     """One that breaks stops none of the others, and what they said is kept."""
     loop = Loop([Thing("a", says=RuntimeError("broken")), Thing("b"), Thing("c", says=NotReady("slow"))])
@@ -202,11 +212,7 @@ def test_github_overrules_a_late_push() -> None:
 
 def test_github_overrules_a_late_delete() -> None:
     """The branch exists, so its environment is not torn down, whatever an old webhook says."""
-    branches = FakeBranches()
-    branches.heads[(REPOSITORY, "qa/foo")] = A
-    loop = Loop([thing := Thing("a")], branches)
-    loop.say(Ref.PRESENT, A)
-    loop.controller.reconcile(SLUG)
+    loop, thing, branches = confirmed()
     loop.say(Ref.ABSENT)
     loop.controller.reconcile(SLUG)
     assert thing.exists
@@ -231,11 +237,7 @@ def test_a_ref_that_is_not_shown_yet_loses_no_push() -> None:
 
 def test_one_empty_answer_deletes_nothing() -> None:
     """A branch that vanished without a webhook must be seen missing twice, well apart."""
-    branches = FakeBranches()
-    branches.heads[(REPOSITORY, "qa/foo")] = A
-    loop = Loop([thing := Thing("a")], branches)
-    loop.say(Ref.PRESENT, A)
-    loop.controller.reconcile(SLUG)
+    loop, thing, branches = confirmed()
     loop.now += 3600
     heads, branches.heads = branches.heads, {}
     loop.controller.reconcile(SLUG)
@@ -248,11 +250,7 @@ def test_one_empty_answer_deletes_nothing() -> None:
 
 def test_github_shows_a_delete_whose_webhook_was_lost() -> None:
     """The next pass finds the branch gone and tears down."""
-    branches = FakeBranches()
-    branches.heads[(REPOSITORY, "qa/foo")] = A
-    loop = Loop([thing := Thing("a")], branches)
-    loop.say(Ref.PRESENT, A)
-    loop.controller.reconcile(SLUG)
+    loop, thing, branches = confirmed()
     branches.heads.clear()
     for _ in range(4):
         loop.now += 60
@@ -266,11 +264,7 @@ def test_github_shows_a_delete_whose_webhook_was_lost() -> None:
 )
 def test_nothing_is_deleted_while_github_cannot_say(error: Exception, state: State) -> None:
     """A GitHub that is down, or shows no repository, is no reason to delete."""
-    branches = FakeBranches()
-    branches.heads[(REPOSITORY, "qa/foo")] = A
-    loop = Loop([thing := Thing("a")], branches)
-    loop.say(Ref.PRESENT, A)
-    loop.controller.reconcile(SLUG)
+    loop, thing, branches = confirmed()
     branches.heads.clear()
     branches.error = error
     loop.say(Ref.ABSENT)
@@ -284,11 +278,7 @@ def test_nothing_is_deleted_while_github_cannot_say(error: Exception, state: Sta
 )
 def test_what_github_has_confirmed_goes_on_while_it_cannot_be_asked(error: Exception, goes_on: bool) -> None:
     """A finished build goes live, a visitor wakes what sleeps. The next commit waits for GitHub's word."""
-    branches = FakeBranches()
-    branches.heads[(REPOSITORY, "qa/foo")] = A
-    loop = Loop([thing := Thing("a")], branches)
-    loop.say(Ref.PRESENT, A)
-    loop.controller.reconcile(SLUG)
+    loop, thing, branches = confirmed()
     branches.error = error
     for _ in range(3):
         thing.exists = False
@@ -310,11 +300,7 @@ def test_what_github_has_confirmed_goes_on_while_it_cannot_be_asked(error: Excep
 @pytest.mark.parametrize("error", [NotReady("down"), Blocked("404")])
 def test_what_somebody_deletes_goes_though_github_shows_no_repository(error: Exception) -> None:
     """It was deleted, or access to it withdrawn: nobody could ever remove its environments."""
-    branches = FakeBranches()
-    branches.heads[(REPOSITORY, "qa/foo")] = A
-    loop = Loop([thing := Thing("a")], branches)
-    loop.say(Ref.PRESENT, A)
-    loop.controller.reconcile(SLUG)
+    loop, thing, branches = confirmed()
     branches.error = error
     Watch(loop.store, lambda slug, why: None, loop.clock).ask(SLUG, Wish.DELETE, "hanako")
     for _ in range(3):
@@ -436,11 +422,7 @@ def test_a_create_event_does_not_undo_the_push_beside_it() -> None:
 
 def test_a_branch_is_missing_only_when_it_was_missing_twice() -> None:
     """A wait for another reason, however long, is no first look."""
-    branches = FakeBranches()
-    branches.heads[(REPOSITORY, "qa/foo")] = A
-    loop = Loop([thing := Thing("a")], branches)
-    loop.say(Ref.PRESENT, A)
-    loop.controller.reconcile(SLUG)
+    loop, thing, branches = confirmed()
     loop.now += 3600
     branches.error = NotReady("rate limit")
     loop.controller.reconcile(SLUG)
