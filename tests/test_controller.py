@@ -212,7 +212,7 @@ def test_github_overrules_a_late_push() -> None:
 
 def test_github_overrules_a_late_delete() -> None:
     """The branch exists, so its environment is not torn down, whatever an old webhook says."""
-    loop, thing, branches = confirmed()
+    loop, thing, _ = confirmed()
     loop.say(Ref.ABSENT)
     loop.controller.reconcile(SLUG)
     assert thing.exists
