@@ -44,6 +44,14 @@ def ask(qa: Installation, wish: Wish, by: str = "taro") -> None:
     replace(qa.watch, clock=lambda: qa.now).ask(FOO, wish, by)
 
 
+def build(qa: Installation, commit: str) -> None:
+    """It is pushed and built, and its tasks are about to start."""
+    qa.push("qa/foo", commit)
+    qa.deliver()
+    qa.engine.run_until_idle()
+    qa.deliver()
+
+
 def executions(qa: Installation) -> list[dict[str, Any]]:
     """The newest first."""
     return qa.codepipeline.list_pipeline_executions(pipelineName=FOO)["pipelineExecutionSummaries"]
@@ -628,10 +636,7 @@ def test_a_finished_build_tells_how_long_it_took(qa: Installation) -> None:
 
 def test_a_failed_deployment_that_recovered_costs_no_more_calls(qa: Installation) -> None:
     """The stages of an execution that has ended stay what they were."""
-    qa.push("qa/foo", B)
-    qa.deliver()
-    qa.engine.run_until_idle()
-    qa.deliver()
+    build(qa, B)
     qa.aws.ecs.stop_task("qa-foo-app", "Essential container exited")
     qa.aws.ecs.fail("qa-foo-app", "tasks failed to start")
     qa.run_pass(FOO)
@@ -651,10 +656,7 @@ def test_the_tasks_of_every_role_are_shown(qa: Installation) -> None:
         ("admin", 1, 1, ""),
         ("worker", 1, 1, ""),
     ]
-    qa.push("qa/foo", B)
-    qa.deliver()
-    qa.engine.run_until_idle()
-    qa.deliver()
+    build(qa, B)
     qa.aws.ecs.stop_task("qa-foo-app", "Essential container exited", exit_code=3)
     qa.run_pass(FOO)
     app = Summary(qa.env(FOO), qa.blueprint).tasks[0]
@@ -900,10 +902,7 @@ def test_what_sleeps_can_be_deleted(drowsy: Installation, by: str) -> None:
 
 def test_a_start_that_failed_is_not_hidden_by_sleep(drowsy: Installation) -> None:
     """Its circuit breaker has spoken; the other roles sleep."""
-    drowsy.push("qa/foo", B)
-    drowsy.deliver()
-    drowsy.engine.run_until_idle()
-    drowsy.deliver()
+    build(drowsy, B)
     drowsy.aws.ecs.stop_task("qa-foo-app", "Essential container exited", exit_code=3)
     drowsy.aws.ecs.fail("qa-foo-app", "tasks failed to start")
     drowsy.run_pass(FOO)
@@ -918,10 +917,7 @@ def test_a_start_that_failed_is_not_hidden_by_sleep(drowsy: Installation) -> Non
 
 def test_a_visit_wakes_the_application_beside_a_worker_that_failed(drowsy: Installation) -> None:
     """Whoever opens the port gets the application all the same; the worker is tried again."""
-    drowsy.push("qa/foo", B)
-    drowsy.deliver()
-    drowsy.engine.run_until_idle()
-    drowsy.deliver()
+    build(drowsy, B)
     drowsy.aws.ecs.fail("qa-foo-worker", "tasks failed to start")
     _only_web_gets_there(drowsy)
     assert (drowsy.env(FOO).phase, is_hidden(drowsy)) == (Phase.FAILED, False)

@@ -262,7 +262,10 @@ class Chaos(Life):
         return said is not None and (unseen or self.now - said < AN_HOUR)
 
     def watch_forget(self, env: Environment) -> None:
-        """Forgotten means that nothing is left, unless both looks were given an old answer."""
+        """Forgotten means that nothing is left, unless both looks were given an old answer.
+
+        Images are nobody's proof of life, but the audit finds one that a misled teardown has left.
+        """
         misled = self.misled.pop(env.slug, 0) >= LOOKS
         if misled:
             self.excused.add(env.slug)

@@ -26,16 +26,10 @@ from local import send
 from qa_env import github, receiver
 from qa_env.receiver import BURST, MAX_AGE, REFILL, Queue, Secrets
 from tests import canaries
+from tests.test_github import ENTRY
 
 ROOT = Path(__file__).parents[2]
 SECRET = canaries.WEBHOOK_SECRET
-ENTRY = {
-    "repository": "example/shop",
-    "first_name": "example/shop",
-    "branch_prefix": "qa/",
-    "slug_prefix": "",
-    "checks": True,
-}
 REGION = "ap-northeast-1"
 FIFO = {"FifoQueue": "true"}
 

@@ -20,7 +20,7 @@ from qa_env import aws, datacall, naming
 from qa_env.blueprint import Database
 from qa_env.errors import Blocked, NotReady
 from qa_env.holding import held, prefix
-from qa_env.model import SCHEMA, Claim, Desired, Environment, Ledger, Outputs, Slug, State
+from qa_env.model import DATA, SCHEMA, Claim, Desired, Environment, Ledger, Outputs, Slug, State
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -153,7 +153,7 @@ class Account:
 
     def _ask(self, action: str, env: Environment, claim: Claim, **details: object) -> datacall.Answer:
         request = {"store": "mysql", "action": action, "secret": self.database.secret, "name": claim.name}
-        ours = prefix(env, SCHEMA, self.database.prefix)
+        ours = prefix(env, DATA[SCHEMA], self.database.prefix)
         known = {"known": self._was_ours(env, claim), "prefix": ours}
         return datacall.ask(self.call, {**request, **known, **details})
 

@@ -80,6 +80,6 @@ class Schema:
     def _prefix(self, env: Environment) -> str:
         return prefix(env, self.kind, self.database.prefix)
 
-    def _ask(self, action: str, prefix: str, **details: object) -> datacall.Answer:
+    def _ask(self, action: str, ours: str, **details: object) -> datacall.Answer:
         request = {"store": "mysql", "action": action, "secret": self.database.secret}
-        return datacall.ask(self.call, {**request, "prefix": prefix, **details})
+        return datacall.ask(self.call, {**request, "prefix": ours, **details})
